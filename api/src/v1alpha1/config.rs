@@ -1,0 +1,140 @@
+//! `Config`: settings of the hub.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AnnotationSettings, CertificateSettings, ContainerResources, DnsSettings, GatewayApiSettings,
+    IngressSettings, LoadBalancerSettings, RawObject,
+};
+
+/// Settings of the hub: object `default` in the manager's namespace. Defaults hold where it is absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "kubelb.k8c.io",
+    version = "v1alpha1",
+    kind = "Config",
+    shortname = "kcfg",
+    namespaced,
+    status = "ConfigStatus",
+    derive = "Default",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"Topology","type":"string","jsonPath":".spec.envoyProxy.topology"}"#,
+    printcolumn = r#"{"name":"Version","type":"string","jsonPath":".status.version"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    validation = Rule::new("self.metadata.name == 'default'").message("the one Config is named default")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigSpec {
+    /// Which annotations reach the hub, for tenants that do not say.
+    #[serde(flatten)]
+    pub annotations: AnnotationSettings,
+    /// The L4 Envoys.
+    #[serde(default)]
+    pub envoy_proxy: EnvoyProxySettings,
+    /// L4 load balancing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<LoadBalancerSettings>,
+    /// Ingress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSettings>,
+    /// Gateway API.
+    #[serde(rename = "gatewayAPI", skip_serializing_if = "Option::is_none")]
+    pub gateway_api: Option<GatewayApiSettings>,
+    /// Host names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsSettings>,
+    /// Certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateSettings>,
+    /// Ranges in which endpoints may lie, for tenants that do not say. None by default.
+    #[serde(default, rename = "endpointCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 10.0.0.0/8"))]
+    pub endpoint_cidrs: Vec<String>,
+    /// Ranges in which no endpoint may lie, whatever a Tenant says: the hub's pods and Services.
+    #[serde(default, rename = "deniedEndpointCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 10.0.0.0/8"))]
+    pub denied_endpoint_cidrs: Vec<String>,
+    /// Host names that tenants may use that do not say. None by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub allowed_domains: Vec<String>,
+    /// Hub Services take NodePorts. Off by default, because thousands of listeners would use them up; some
+    /// LoadBalancer implementations need them.
+    #[serde(default)]
+    pub allocate_load_balancer_node_ports: bool,
+}
+
+/// The L4 Envoys.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvoyProxySettings {
+    /// One Envoy fleet a tenant. Other topologies are refused until they are served.
+    #[serde(default)]
+    pub topology: EnvoyProxyTopology,
+    /// Envoys a fleet. Three by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: Option<i32>,
+    /// Image of Envoy. The manager's own default otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+    /// Node labels that an Envoy's node must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<BTreeMap<String, String>>,
+    /// Tolerations of the Envoys, as in a Pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Vec<RawObject>,
+    /// Resources of each Envoy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ContainerResources>,
+}
+
+/// How Envoys are divided among tenants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum EnvoyProxyTopology {
+    /// One fleet a tenant.
+    #[default]
+    Shared,
+}
+
+/// What the manager says of the Config.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Version of the manager.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// `Accepted`, and `EnvoyGatewayReady` that names a setting of Envoy Gateway's that is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Condition types and reasons of the Config.
+pub mod config_condition {
+    /// The settings are in force.
+    pub const ACCEPTED: &str = "Accepted";
+    /// The GatewayClass that L7 needs is accepted by Envoy Gateway.
+    pub const ENVOY_GATEWAY_READY: &str = "EnvoyGatewayReady";
+    /// Reason: in force.
+    pub const REASON_ACCEPTED: &str = "Accepted";
+    /// Reason: a value is not usable; the message names the field.
+    pub const REASON_INVALID: &str = "Invalid";
+    /// Reason: the GatewayClass is accepted.
+    pub const REASON_READY: &str = "Ready";
+    /// Reason: the GatewayClass does not exist or is not accepted.
+    pub const REASON_CLASS_NOT_ACCEPTED: &str = "GatewayClassNotAccepted";
+}

@@ -1,0 +1,210 @@
+//! `LoadBalancer`: one L4 load balancer of a tenant.
+
+use k8s_openapi::api::core::v1::LoadBalancerIngress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{EndpointSet, Protocol};
+use crate::names::PortNumber;
+
+/// An L4 load balancer. The CCM makes one for each tenant Service of type LoadBalancer and names it by the
+/// Service's UID; one made by hand is served alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "kubelb.k8c.io",
+    version = "v1alpha1",
+    kind = "LoadBalancer",
+    shortname = "lb",
+    namespaced,
+    status = "LoadBalancerStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"OriginName","type":"string","jsonPath":".metadata.annotations.kubelb\\.k8c\\.io/origin-name"}"#,
+    printcolumn = r#"{"name":"OriginNamespace","type":"string","jsonPath":".metadata.annotations.kubelb\\.k8c\\.io/origin-ns"}"#,
+    printcolumn = r#"{"name":"Address","type":"string","jsonPath":".status.loadBalancer.ingress[0].ip"}"#,
+    printcolumn = r#"{"name":"Hostname","type":"string","jsonPath":".status.hostname.hostname"}"#,
+    printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerSpec {
+    /// Backends. Each set's ports pair with `ports`, by name, or by position where there are no names.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = Rule::new("self.all(e, has(e.addressesReference) || has(e.addresses))").message("each endpoint needs addresses or addressesReference"))]
+    pub endpoints: Vec<EndpointSet>,
+    /// Ports that clients connect to.
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = Rule::new("self.all(p, self.exists_one(q, q.port == p.port && q.protocol == p.protocol))").message("port and protocol must be unique"))]
+    pub ports: Vec<LoadBalancerPort>,
+    /// Host name asked for. Needs `dns.allowExplicitHostnames`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub hostname: Option<String>,
+    /// `LoadBalancer` asks for an address outside the hub, `ClusterIP` for one inside.
+    #[serde(rename = "type", default)]
+    pub type_: LoadBalancerType,
+    /// As on the tenant's Service: `Local` sends only to nodes that have a ready pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+    /// Session persistence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+}
+
+/// A port that clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerPort {
+    /// Name, as on the tenant's Service.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Transport protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Port number.
+    pub port: PortNumber,
+}
+
+/// Where the address of a load balancer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LoadBalancerType {
+    /// Inside the hub.
+    #[default]
+    ClusterIP,
+    /// Outside, given by the hub's own LoadBalancer implementation.
+    LoadBalancer,
+}
+
+/// Which nodes may take traffic from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExternalTrafficPolicy {
+    /// All nodes.
+    Cluster,
+    /// Nodes with a ready pod.
+    Local,
+}
+
+/// Session persistence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Persistence {
+    /// Kind of persistence.
+    #[serde(rename = "type")]
+    pub type_: PersistenceType,
+}
+
+/// Kind of persistence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PersistenceType {
+    /// By the client's address. It pins a client to a node, not to a pod.
+    SourceIP,
+}
+
+/// What the manager says of a LoadBalancer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Addresses, as on a Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<LoadBalancerAddresses>,
+    /// Ports of the hub Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<HubServiceStatus>,
+    /// The host name in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<HostnameStatus>,
+    /// `Accepted` (the spec is allowed) and `Programmed` (an Envoy acknowledged this content).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Addresses of a load balancer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerAddresses {
+    /// Addresses, as on a Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// The hub Service of a load balancer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HubServiceStatus {
+    /// Its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub ports: Vec<HubServicePort>,
+}
+
+/// A port of the hub Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HubServicePort {
+    /// Name on the hub Service.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Transport protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Port that clients connect to.
+    pub port: PortNumber,
+    /// Port that Envoy listens on. For people: the record in force is the hub Service itself.
+    pub upstream_target_port: PortNumber,
+}
+
+/// The host name in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostnameStatus {
+    /// The name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// A certificate for it is there.
+    #[serde(default)]
+    pub tls_enabled: bool,
+    /// A DNS record for it is there.
+    #[serde(default)]
+    pub dns_record_created: bool,
+}
+
+/// Condition types and reasons of a LoadBalancer.
+pub mod load_balancer_condition {
+    /// The spec is allowed for this tenant.
+    pub const ACCEPTED: &str = "Accepted";
+    /// An Envoy acknowledged this content and an address is there.
+    pub const PROGRAMMED: &str = "Programmed";
+    /// Reason: all of it is allowed.
+    pub const REASON_ACCEPTED: &str = "Accepted";
+    /// Reason: an endpoint is not allowed.
+    pub const REASON_ENDPOINT_NOT_ALLOWED: &str = "EndpointNotAllowed";
+    /// Reason: the referenced Addresses object is missing.
+    pub const REASON_ADDRESSES_NOT_FOUND: &str = "AddressesNotFound";
+    /// Reason: the ports of an endpoint do not pair with the listener ports.
+    pub const REASON_INVALID_PORTS: &str = "InvalidPorts";
+    /// Reason: beyond the tenant's limit.
+    pub const REASON_LIMIT_EXCEEDED: &str = "LimitExceeded";
+    /// Reason: L4 is switched off for the tenant.
+    pub const REASON_DISABLED: &str = "Disabled";
+    /// Reason: a field is set that is not served.
+    pub const REASON_UNSUPPORTED_VALUE: &str = "UnsupportedValue";
+    /// Reason: the name of a hub object is taken by somebody else.
+    pub const REASON_NAME_CONFLICT: &str = "NameConflict";
+    /// Reason: acknowledged.
+    pub const REASON_PROGRAMMED: &str = "Programmed";
+    /// Reason: not acknowledged yet.
+    pub const REASON_PENDING: &str = "Pending";
+    /// Reason: Envoy refused this content.
+    pub const REASON_REJECTED: &str = "Rejected";
+    /// Reason: no Envoy port is left.
+    pub const REASON_PORTS_EXHAUSTED: &str = "PortsExhausted";
+    /// Reason: the hub has given no address yet.
+    pub const REASON_ADDRESS_NOT_ASSIGNED: &str = "AddressNotAssigned";
+    /// Reason: not accepted, so not programmed.
+    pub const REASON_NOT_ACCEPTED: &str = "NotAccepted";
+}
