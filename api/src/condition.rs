@@ -56,7 +56,12 @@ impl ConditionValue {
         reason: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        Self { type_, status: status.into(), reason, message: message.into() }
+        Self {
+            type_,
+            status: status.into(),
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -64,14 +69,22 @@ impl ConditionValue {
 ///
 /// `lastTransitionTime` moves only when the status changes, so the same input gives the same bytes.
 #[must_use]
-pub fn merge(existing: &[Condition], wanted: &[ConditionValue], generation: i64, now: &Time) -> Vec<Condition> {
+pub fn merge(
+    existing: &[Condition],
+    wanted: &[ConditionValue],
+    generation: i64,
+    now: &Time,
+) -> Vec<Condition> {
     let mut merged: Vec<Condition> = existing.to_vec();
     for value in wanted {
         let new = to_condition(value, generation, now);
         match merged.iter_mut().find(|c| c.type_ == value.type_) {
             Some(old) if old.status == new.status => {
                 let since = old.last_transition_time.clone();
-                *old = Condition { last_transition_time: since, ..new };
+                *old = Condition {
+                    last_transition_time: since,
+                    ..new
+                };
             }
             Some(old) => *old = new,
             None => merged.push(new),
@@ -95,7 +108,10 @@ pub fn is_true(conditions: &[Condition], type_: &str, generation: i64) -> bool {
 fn to_condition(value: &ConditionValue, generation: i64, now: &Time) -> Condition {
     let mut message = value.message.clone();
     if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+        let end = (0..=MAX_MESSAGE)
+            .rev()
+            .find(|i| message.is_char_boundary(*i))
+            .unwrap_or(0);
         message.truncate(end);
     }
     Condition {
@@ -118,18 +134,43 @@ mod tests {
 
     #[test]
     fn transition_time_moves_only_when_the_status_does() {
-        let first = merge(&[], &[ConditionValue::new("Ready", true, "Reconciled", "ok")], 1, &at(10));
-        let same = merge(&first, &[ConditionValue::new("Ready", true, "Reconciled", "still ok")], 2, &at(20));
+        let first = merge(
+            &[],
+            &[ConditionValue::new("Ready", true, "Reconciled", "ok")],
+            1,
+            &at(10),
+        );
+        let same = merge(
+            &first,
+            &[ConditionValue::new("Ready", true, "Reconciled", "still ok")],
+            2,
+            &at(20),
+        );
         assert_eq!(same[0].last_transition_time, at(10));
         assert_eq!(same[0].observed_generation, Some(2));
-        let turned = merge(&same, &[ConditionValue::new("Ready", false, "Broken", "no")], 2, &at(30));
+        let turned = merge(
+            &same,
+            &[ConditionValue::new("Ready", false, "Broken", "no")],
+            2,
+            &at(30),
+        );
         assert_eq!(turned[0].last_transition_time, at(30));
     }
 
     #[test]
     fn conditions_of_other_types_stay() {
-        let foreign = merge(&[], &[ConditionValue::new("Foreign", true, "Theirs", "")], 1, &at(1));
-        let merged = merge(&foreign, &[ConditionValue::new("Ready", true, "Ours", "")], 1, &at(2));
+        let foreign = merge(
+            &[],
+            &[ConditionValue::new("Foreign", true, "Theirs", "")],
+            1,
+            &at(1),
+        );
+        let merged = merge(
+            &foreign,
+            &[ConditionValue::new("Ready", true, "Ours", "")],
+            1,
+            &at(2),
+        );
         assert_eq!(merged.len(), 2);
     }
 }

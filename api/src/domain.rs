@@ -10,7 +10,9 @@
 #[must_use]
 pub fn is_allowed(hostname: &str, patterns: &[String]) -> bool {
     let hostname = hostname.to_ascii_lowercase();
-    patterns.iter().any(|pattern| matches(&hostname, &pattern.to_ascii_lowercase()))
+    patterns
+        .iter()
+        .any(|pattern| matches(&hostname, &pattern.to_ascii_lowercase()))
 }
 
 fn matches(hostname: &str, pattern: &str) -> bool {
@@ -28,7 +30,9 @@ fn matches(hostname: &str, pattern: &str) -> bool {
 }
 
 fn below(hostname: &str, domain: &str) -> bool {
-    hostname.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    hostname
+        .strip_suffix(domain)
+        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 #[cfg(test)]

@@ -79,20 +79,35 @@ mod tests {
     #[test]
     fn nothing_is_allowed_by_default() {
         let address = "10.1.2.3".parse().unwrap();
-        assert_eq!(EndpointPolicy::default().check(address), Err(EndpointRefused::NotAllowed(address)));
+        assert_eq!(
+            EndpointPolicy::default().check(address),
+            Err(EndpointRefused::NotAllowed(address))
+        );
     }
 
     #[test]
     fn metadata_loopback_and_mapped_addresses_are_refused_even_when_everything_is_allowed() {
-        for address in ["169.254.169.254", "127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0", "224.0.0.1"] {
+        for address in [
+            "169.254.169.254",
+            "127.0.0.1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+        ] {
             let refused = policy().check(address.parse().unwrap());
-            assert!(matches!(refused, Err(EndpointRefused::NeverAllowed(_))), "{address}: {refused:?}");
+            assert!(
+                matches!(refused, Err(EndpointRefused::NeverAllowed(_))),
+                "{address}: {refused:?}"
+            );
         }
     }
 
     #[test]
     fn a_denied_range_wins_over_an_allowed_one() {
-        assert!(matches!(policy().check("10.96.0.1".parse().unwrap()), Err(EndpointRefused::Denied { .. })));
+        assert!(matches!(
+            policy().check("10.96.0.1".parse().unwrap()),
+            Err(EndpointRefused::Denied { .. })
+        ));
         assert_eq!(policy().check("10.1.0.1".parse().unwrap()), Ok(()));
     }
 }

@@ -16,6 +16,8 @@ pub const ORIGIN_NAME: &str = "kubelb.k8c.io/origin-name";
 pub const ORIGIN_KIND: &str = "kubelb.k8c.io/origin-resource-kind";
 /// UID of the object that another one was made from.
 pub const ORIGIN_UID: &str = "kubelb.k8c.io/origin-uid";
+/// When the tenant made the object that a hub object was made from, RFC 3339: precedence between routes.
+pub const ORIGIN_CREATION_TIMESTAMP: &str = "kubelb.k8c.io/origin-creation-timestamp";
 /// Generation of the tenant's object that a hub object was made from.
 pub const SOURCE_GENERATION: &str = "kubelb.k8c.io/source-generation";
 /// Name of the hub LoadBalancer that a hub Service serves.
@@ -53,5 +55,7 @@ pub fn is_label_value(value: &str) -> bool {
     bytes.len() <= 63
         && edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

@@ -39,9 +39,7 @@ pub enum NameError {
         limit: usize,
     },
     /// Not lower-case alphanumerics and `-`, or `-` at an end.
-    #[error(
-        "{what} {value:?} is not a DNS label: use lower-case letters, digits and '-', not '-' at an end"
-    )]
+    #[error("{what} {value:?} is not a DNS label: use lower-case letters, digits and '-', not '-' at an end")]
     NotALabel {
         /// Field or type that was given.
         what: &'static str,
@@ -55,11 +53,19 @@ fn check_label(what: &'static str, value: &str) -> Result<(), NameError> {
         return Err(NameError::Empty { what });
     }
     if value.len() > MAX_LABEL {
-        return Err(NameError::TooLong { what, value: value.to_owned(), length: value.len(), limit: MAX_LABEL });
+        return Err(NameError::TooLong {
+            what,
+            value: value.to_owned(),
+            length: value.len(),
+            limit: MAX_LABEL,
+        });
     }
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if !value.bytes().all(legal) || value.starts_with('-') || value.ends_with('-') {
-        return Err(NameError::NotALabel { what, value: value.to_owned() });
+        return Err(NameError::NotALabel {
+            what,
+            value: value.to_owned(),
+        });
     }
     Ok(())
 }
@@ -170,7 +176,11 @@ pub fn derived_name_of(prefix: &str, parts: &[&str], tail: &str) -> String {
     let hash = identity_hash(parts);
     let room = MAX_LABEL.saturating_sub(prefix.len() + HASH_CHARS + 2);
     let readable = readable_tail(tail, room);
-    if readable.is_empty() { format!("{prefix}-{hash}") } else { format!("{prefix}-{hash}-{readable}") }
+    if readable.is_empty() {
+        format!("{prefix}-{hash}")
+    } else {
+        format!("{prefix}-{hash}-{readable}")
+    }
 }
 
 /// Hash of a tuple of texts: 20 characters of lower-case base32, legal in names and in label values.
@@ -181,7 +191,10 @@ pub fn identity_hash(parts: &[&str]) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    let mut text = base32::encode(base32::Alphabet::Rfc4648Lower { padding: false }, &hasher.finalize());
+    let mut text = base32::encode(
+        base32::Alphabet::Rfc4648Lower { padding: false },
+        &hasher.finalize(),
+    );
     text.truncate(HASH_CHARS);
     text
 }
@@ -198,7 +211,13 @@ fn readable_tail(tail: &str, room: usize) -> String {
 
 /// The reference that Events and messages use for an object.
 #[must_use]
-pub fn object_reference(api_version: &str, kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+pub fn object_reference(
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> ObjectReference {
     ObjectReference {
         api_version: Some(api_version.to_owned()),
         kind: Some(kind.to_owned()),
@@ -216,20 +235,35 @@ mod tests {
 
     #[test]
     fn a_tenant_named_with_the_prefix_keeps_its_name_as_namespace() {
-        assert_eq!(TenantNamespace::of("tenant-cluster-1").unwrap().as_str(), "tenant-cluster-1");
+        assert_eq!(
+            TenantNamespace::of("tenant-cluster-1").unwrap().as_str(),
+            "tenant-cluster-1"
+        );
         assert_eq!(TenantNamespace::of("acme").unwrap().as_str(), "tenant-acme");
     }
 
     #[test]
     fn a_tenant_name_that_makes_no_namespace_is_refused() {
-        assert!(matches!(TenantNamespace::of("a.b"), Err(NameError::NotALabel { .. })));
-        assert!(matches!(TenantNamespace::of(&"a".repeat(60)), Err(NameError::TooLong { .. })));
+        assert!(matches!(
+            TenantNamespace::of("a.b"),
+            Err(NameError::NotALabel { .. })
+        ));
+        assert!(matches!(
+            TenantNamespace::of(&"a".repeat(60)),
+            Err(NameError::TooLong { .. })
+        ));
     }
 
     #[test]
     fn joined_names_that_would_collide_do_not() {
-        assert_ne!(derived_name("svc", "Service", "a-b", "c"), derived_name("svc", "Service", "a", "b-c"));
-        assert_ne!(derived_name("rt", "Ingress", "a", "b"), derived_name("rt", "HTTPRoute", "a", "b"));
+        assert_ne!(
+            derived_name("svc", "Service", "a-b", "c"),
+            derived_name("svc", "Service", "a", "b-c")
+        );
+        assert_ne!(
+            derived_name("rt", "Ingress", "a", "b"),
+            derived_name("rt", "HTTPRoute", "a", "b")
+        );
     }
 
     #[test]

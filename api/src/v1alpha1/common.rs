@@ -188,7 +188,7 @@ pub struct DnsSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_explicit_hostnames: Option<bool>,
     /// Annotations for external-dns are set on hub objects.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "useDNSAnnotations", skip_serializing_if = "Option::is_none")]
     pub use_dns_annotations: Option<bool>,
     /// Annotations for cert-manager are set on hub objects.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,12 +211,15 @@ pub struct CertificateSettings {
 pub struct Limits {
     /// LoadBalancers that are served; later ones get a condition.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0))]
     pub load_balancers: Option<u32>,
     /// Gateways that are served; later ones get a condition.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0))]
     pub gateways: Option<u32>,
     /// Routes that are served; later ones get a condition.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0))]
     pub routes: Option<u32>,
 }
 

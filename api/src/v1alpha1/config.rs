@@ -58,7 +58,11 @@ pub struct ConfigSpec {
     #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 10.0.0.0/8"))]
     pub endpoint_cidrs: Vec<String>,
     /// Ranges in which no endpoint may lie, whatever a Tenant says: the hub's pods and Services.
-    #[serde(default, rename = "deniedEndpointCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "deniedEndpointCIDRs",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(length(max = 64), inner(length(max = 64)))]
     #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 10.0.0.0/8"))]
     pub denied_endpoint_cidrs: Vec<String>,

@@ -195,6 +195,8 @@ pub mod load_balancer_condition {
     pub const REASON_UNSUPPORTED_VALUE: &str = "UnsupportedValue";
     /// Reason: the name of a hub object is taken by somebody else.
     pub const REASON_NAME_CONFLICT: &str = "NameConflict";
+    /// Reason: the hub refused an object that was made from it, such as one beyond a quota.
+    pub const REASON_NOT_APPLIED: &str = "NotApplied";
     /// Reason: acknowledged.
     pub const REASON_PROGRAMMED: &str = "Programmed";
     /// Reason: not acknowledged yet.

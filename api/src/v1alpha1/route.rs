@@ -146,9 +146,7 @@ pub struct ParentDecision {
 }
 
 /// Whose Gateway a parent is.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum GatewayScope {
     /// The tenant's own: the manager runs a hub Gateway for it alone.
     #[default]
@@ -347,6 +345,8 @@ pub mod route_condition {
     pub const REASON_DISABLED: &str = "Disabled";
     /// Reason: the name of a hub object is taken by somebody else.
     pub const REASON_NAME_CONFLICT: &str = "NameConflict";
+    /// Reason: the hub refused an object that was made from it, such as one beyond a quota.
+    pub const REASON_NOT_APPLIED: &str = "NotApplied";
     /// Reason: a certificate has not arrived.
     pub const REASON_SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// Reason: all hub objects are accepted.

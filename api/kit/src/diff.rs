@@ -1,0 +1,108 @@
+//! What differs between what is wanted and what exists: pure functions over JSON.
+//!
+//! An object needs no write when everything wanted is there already *and* the hash that the last apply left
+//! behind is the hash of what is wanted now. The first half notices what others changed; the second notices
+//! what we do not want any more. No client, no clock.
+
+mod compare;
+mod plan;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub use compare::is_subset;
+pub use plan::{Change, Plan, plan};
+
+/// Annotation that holds the hash of what was last applied.
+pub const HASH_ANNOTATION: &str = "kubelb.k8c.io/applied-hash";
+
+/// SHA-256, in hex, over JSON with sorted keys and without nulls. The hash annotation itself is left out.
+pub fn hash(desired: &Value) -> String {
+    let mut text = Vec::new();
+    write_canonical(&without_hash(desired), &mut text);
+    Sha256::digest(&text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// `desired` with the annotation that holds its hash. What is not a map comes back unchanged.
+pub fn with_hash(desired: &Value) -> Value {
+    let hash = hash(desired);
+    let mut out = desired.clone();
+    let annotations = ["metadata", "annotations"]
+        .iter()
+        .try_fold(&mut out, |value, name| child(value, name));
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.insert(HASH_ANNOTATION.into(), hash.into());
+    }
+    out
+}
+
+/// Whether `live` must be written to become `desired`. Give the same `desired` here as to [`with_hash`].
+pub fn needs_apply(desired: &Value, live: &Value) -> bool {
+    let recorded = live
+        .get("metadata")
+        .and_then(|m| m.get("annotations"))
+        .and_then(|a| a.get(HASH_ANNOTATION));
+    recorded.and_then(Value::as_str) != Some(hash(desired).as_str())
+        || !is_subset(&without_hash(desired), live)
+}
+
+/// The map under `name`, made where it is missing or null.
+fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let child = value.as_object_mut()?.entry(name).or_insert(Value::Null);
+    if child.is_null() {
+        *child = Value::Object(serde_json::Map::new());
+    }
+    Some(child)
+}
+
+/// Without the hash annotation, and without annotations where there are no others: a wish for none would never
+/// come true.
+fn without_hash(value: &Value) -> Value {
+    let mut out = value.clone();
+    if let Some(metadata) = out.get_mut("metadata").and_then(Value::as_object_mut) {
+        let annotations = metadata.get_mut("annotations");
+        let is_void = match annotations {
+            Some(Value::Object(map)) => map.remove(HASH_ANNOTATION).is_some() && map.is_empty(),
+            Some(Value::Null) => true,
+            _ => false,
+        };
+        if is_void {
+            metadata.remove("annotations");
+        }
+    }
+    out
+}
+
+fn write_canonical(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Object(map) => write_map(map, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                write_canonical(item, out);
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
+    }
+}
+
+fn write_map(map: &serde_json::Map<String, Value>, out: &mut Vec<u8>) {
+    let mut entries: Vec<_> = map.iter().filter(|(_, value)| !value.is_null()).collect();
+    entries.sort_by_key(|(key, _)| key.as_str());
+    out.push(b'{');
+    for (key, value) in entries {
+        out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
+        out.push(b':');
+        write_canonical(value, out);
+        out.push(b',');
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests;

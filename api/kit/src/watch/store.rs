@@ -1,0 +1,170 @@
+//! The memory of a watch: a sorted map that is replaced as a whole after a relist.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use kube::Resource;
+use tokio::sync::watch;
+
+use crate::object::ObjectKey;
+
+/// How far a store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The first list is not complete.
+    Pending,
+    /// Complete. Stays so while a connection is lost: the content is then as last seen.
+    Synced,
+    /// The API server does not know the kind; the store is empty.
+    Absent,
+}
+
+#[derive(Debug)]
+struct Content<K> {
+    objects: BTreeMap<ObjectKey, Arc<K>>,
+    undecodable: BTreeSet<ObjectKey>,
+}
+
+#[derive(Debug)]
+pub(super) struct Store<K> {
+    content: RwLock<Content<K>>,
+    state: watch::Sender<State>,
+}
+
+impl<K> Store<K> {
+    pub(super) fn new() -> Self {
+        let content = Content {
+            objects: BTreeMap::new(),
+            undecodable: BTreeSet::new(),
+        };
+        Self {
+            content: RwLock::new(content),
+            state: watch::Sender::new(State::Pending),
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<K>> {
+        self.read().objects.values().cloned().collect()
+    }
+
+    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let from = ObjectKey::new(namespace, "");
+        let content = self.read();
+        let all = content.objects.range(from..);
+        all.take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    pub(super) fn undecodable(&self) -> Vec<ObjectKey> {
+        self.read().undecodable.iter().cloned().collect()
+    }
+
+    pub(super) fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    pub(super) async fn synced(&self) {
+        // The sender lives as long as the store, so this cannot fail while `self` is borrowed.
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|state| *state != State::Pending)
+            .await;
+    }
+
+    /// Sets the state and says whether it was another one.
+    pub(super) fn set_state(&self, state: State) -> bool {
+        self.state
+            .send_if_modified(|old| std::mem::replace(old, state) != state)
+    }
+
+    /// Keeps an object, and says whether that changed anything.
+    pub(super) fn insert(&self, key: ObjectKey, object: Arc<K>) -> bool
+    where
+        K: Resource,
+    {
+        let mut content = self.write();
+        let was_undecodable = content.undecodable.remove(&key);
+        let old = content.objects.insert(key, object.clone());
+        was_undecodable || !old.is_some_and(|old| same_version(old.as_ref(), object.as_ref()))
+    }
+
+    pub(super) fn remove(&self, key: &ObjectKey) -> bool {
+        let mut content = self.write();
+        let was_undecodable = content.undecodable.remove(key);
+        content.objects.remove(key).is_some() || was_undecodable
+    }
+
+    /// The object exists but cannot be read; what was read before stays.
+    pub(super) fn mark_undecodable(&self, key: ObjectKey) {
+        self.write().undecodable.insert(key);
+    }
+
+    /// Everything anew after a relist. Returns the keys of what differs, sorted.
+    pub(super) fn replace(&self, fresh: Vec<Arc<K>>, undecodable: BTreeSet<ObjectKey>) -> Vec<ObjectKey>
+    where
+        K: Resource,
+    {
+        let mut fresh: BTreeMap<_, _> = fresh
+            .into_iter()
+            .map(|o| (ObjectKey::of(o.as_ref()), o))
+            .collect();
+        let mut content = self.write();
+        for key in &undecodable {
+            if let Some(old) = content.objects.get(key) {
+                fresh.insert(key.clone(), old.clone());
+            }
+        }
+        let changed = differences(&content.objects, &fresh);
+        content.objects = fresh;
+        content.undecodable = undecodable;
+        drop(content);
+        self.set_state(State::Synced);
+        changed
+    }
+
+    /// The kind is gone. Returns the keys of what was there.
+    pub(super) fn clear(&self) -> Vec<ObjectKey> {
+        let mut content = self.write();
+        content.undecodable.clear();
+        std::mem::take(&mut content.objects).into_keys().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Content<K>> {
+        self.content.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Content<K>> {
+        self.content.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn differences<K: Resource>(
+    old: &BTreeMap<ObjectKey, Arc<K>>,
+    new: &BTreeMap<ObjectKey, Arc<K>>,
+) -> Vec<ObjectKey> {
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    let other = new.iter().filter(|(key, object)| {
+        !old.get(*key)
+            .is_some_and(|old| same_version(old.as_ref(), object.as_ref()))
+    });
+    let keys: BTreeSet<_> = gone.chain(other.map(|(key, _)| key)).cloned().collect();
+    keys.into_iter().collect()
+}
+
+/// The same content, as far as the API server says so.
+fn same_version<K: Resource>(a: &K, b: &K) -> bool {
+    let (a, b) = (a.meta(), b.meta());
+    a.resource_version.is_some() && a.resource_version == b.resource_version && a.uid == b.uid
+}

@@ -1,0 +1,175 @@
+//! The snapshot, parsed once and sorted, so that nothing after it depends on the order of the input.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::v1alpha1::TenantStateStatus;
+use k8s_openapi::api::core::v1::Service;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::events::{Event, EventType};
+use crate::grants::Grants;
+use crate::kind::{ObjectKind, ObjectRef, RouteKind};
+use crate::model::{self, ClassSpec, GatewaySpec, GrantSpec, Object, RouteSpec};
+use crate::reason;
+use crate::snapshot::{HubFacts, SecretFacts, Settings, Snapshot};
+
+/// Namespace and name.
+pub(crate) type Key<'a> = (&'a str, &'a str);
+
+/// Everything that the engine looks things up in.
+pub(crate) struct Index<'a> {
+    pub settings: &'a Settings,
+    pub hub: &'a HubFacts,
+    /// Classes with our controller name, by name.
+    pub classes: BTreeMap<String, Object<'a, ClassSpec>>,
+    /// All Gateways that can be read, also those of other controllers.
+    pub gateways: BTreeMap<(String, String), Object<'a, GatewaySpec>>,
+    /// Routes of the enabled kinds.
+    pub routes: BTreeMap<(RouteKind, String, String), Object<'a, RouteSpec>>,
+    pub grants: Grants,
+    pub secrets: BTreeMap<Key<'a>, &'a SecretFacts>,
+    pub namespaces: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
+    pub services: BTreeMap<Key<'a>, &'a Service>,
+    /// Objects that cannot be read, with what is wrong.
+    pub malformed: Vec<(ObjectRef, String)>,
+}
+
+impl<'a> Index<'a> {
+    pub fn new(input: &'a Snapshot, settings: &'a Settings) -> Self {
+        let mut malformed = Vec::new();
+        let classes = read::<ClassSpec>(ObjectKind::GatewayClass, &input.gateway_classes, &mut malformed)
+            .filter(|class| settings.gateways && class.spec.controller_name == settings.controller_name)
+            .map(|class| (class.meta.name.clone(), class))
+            .collect();
+        let gateways = read::<GatewaySpec>(ObjectKind::Gateway, &input.gateways, &mut malformed)
+            .map(|gateway| {
+                (
+                    (gateway.meta.namespace.clone(), gateway.meta.name.clone()),
+                    gateway,
+                )
+            })
+            .collect();
+        let grants = Grants::new(read::<GrantSpec>(
+            ObjectKind::ReferenceGrant,
+            &input.reference_grants,
+            &mut malformed,
+        ));
+        let routes = RouteKind::ALL
+            .into_iter()
+            .filter(|kind| kind.enabled(settings))
+            .flat_map(|kind| routes(kind, kind.objects(input), &mut malformed))
+            .collect();
+        malformed.sort();
+        Self {
+            settings,
+            hub: &input.hub,
+            classes,
+            gateways,
+            routes,
+            grants,
+            secrets: sorted(&input.secrets, |s| (&s.namespace, &s.name), |s| &s.uid),
+            namespaces: input
+                .namespaces
+                .iter()
+                .map(|n| (n.name.as_str(), &n.labels))
+                .collect(),
+            services: sorted(&input.services, service_key, |s| {
+                s.metadata.uid.as_deref().unwrap_or_default()
+            }),
+            malformed,
+        }
+    }
+
+    /// The settings in force, once the hub has told them.
+    pub fn state(&self) -> Option<&'a TenantStateStatus> {
+        self.hub.state.as_ref()
+    }
+
+    /// The hub has switched the Gateway API off for this tenant.
+    pub fn disabled(&self) -> bool {
+        self.state()
+            .is_some_and(|state| state.gateway_api.disable == Some(true))
+    }
+
+    /// The class of a Gateway, if that is one of ours.
+    pub fn class_of(&self, gateway: &Object<GatewaySpec>) -> Option<&Object<'a, ClassSpec>> {
+        self.classes.get(&gateway.spec.gateway_class_name)
+    }
+
+    /// News about the objects that cannot be read.
+    pub fn malformed_events(&self) -> impl Iterator<Item = Event> {
+        self.malformed.iter().map(|(object, problem)| Event {
+            object: object.clone(),
+            type_: EventType::Warning,
+            reason: reason::MALFORMED,
+            message: problem.clone(),
+        })
+    }
+
+    /// UIDs of the objects that cannot be read: what the hub has of them stays.
+    pub fn malformed_uids(&self) -> BTreeSet<String> {
+        self.malformed
+            .iter()
+            .map(|(object, _)| object.uid.clone())
+            .filter(|uid| !uid.is_empty())
+            .collect()
+    }
+}
+
+/// The objects that can be read and that are not being deleted. An object on its way out is gone for us:
+/// a finalizer of somebody else must not keep it served.
+fn read<'a, S: DeserializeOwned>(
+    kind: ObjectKind,
+    objects: &'a [Value],
+    malformed: &mut Vec<(ObjectRef, String)>,
+) -> impl Iterator<Item = Object<'a, S>> {
+    let mut readable: Vec<Object<'a, S>> = Vec::with_capacity(objects.len());
+    for object in objects {
+        match model::parse(kind, object) {
+            Ok(object) => readable.push(object),
+            Err(problem) => malformed.push(problem),
+        }
+    }
+    readable.retain(|object| object.meta.deletion_timestamp.is_none());
+    readable.sort_by(|a, b| a.reference.cmp(&b.reference));
+    readable.into_iter()
+}
+
+fn routes<'a>(
+    kind: RouteKind,
+    objects: &'a [Value],
+    malformed: &mut Vec<(ObjectRef, String)>,
+) -> Vec<((RouteKind, String, String), Object<'a, RouteSpec>)> {
+    read::<RouteSpec>(ObjectKind::Route(kind), objects, malformed)
+        .map(|route| {
+            (
+                (kind, route.meta.namespace.clone(), route.meta.name.clone()),
+                route,
+            )
+        })
+        .collect()
+}
+
+/// By namespace and name. Of two with one name, which a cluster cannot have, the greater UID wins in any order.
+fn sorted<'a, T>(
+    items: &'a [T],
+    key: impl Fn(&'a T) -> (&'a String, &'a String),
+    uid: impl Fn(&'a T) -> &'a str,
+) -> BTreeMap<Key<'a>, &'a T> {
+    let mut items: Vec<&'a T> = items.iter().collect();
+    items.sort_by(|a, b| uid(a).cmp(uid(b)));
+    items
+        .into_iter()
+        .map(|item| (key(item), item))
+        .map(|((ns, name), item)| ((ns.as_str(), name.as_str()), item))
+        .collect()
+}
+
+fn service_key(service: &Service) -> (&String, &String) {
+    static NONE: String = String::new();
+    (
+        service.metadata.namespace.as_ref().unwrap_or(&NONE),
+        service.metadata.name.as_ref().unwrap_or(&NONE),
+    )
+}

@@ -1,0 +1,138 @@
+//! Kinds of object, and what tells the kinds of route apart. A new kind of route is one more variant here.
+
+use std::fmt;
+
+use api::v1alpha1::Protocol;
+use serde_json::Value;
+
+use crate::snapshot::{Settings, Snapshot};
+
+/// API group of the Gateway API.
+pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+/// A kind of object that a status or an Event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// `GatewayClass`.
+    GatewayClass,
+    /// `Gateway`.
+    Gateway,
+    /// One of the routes.
+    Route(RouteKind),
+    /// `ReferenceGrant`.
+    ReferenceGrant,
+}
+
+/// A kind of route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// `HTTPRoute`.
+    Http,
+    /// `GRPCRoute`.
+    Grpc,
+}
+
+impl RouteKind {
+    /// Every kind, in the order in which `supportedKinds` lists them.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// The kind's name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The process serves this kind.
+    #[must_use]
+    pub fn enabled(self, settings: &Settings) -> bool {
+        match self {
+            Self::Http => settings.http_routes,
+            Self::Grpc => settings.grpc_routes,
+        }
+    }
+
+    /// Transport protocol of the backends.
+    pub(crate) fn transport(self) -> Protocol {
+        match self {
+            Self::Http | Self::Grpc => Protocol::TCP,
+        }
+    }
+
+    /// The objects of this kind.
+    pub(crate) fn objects(self, snapshot: &Snapshot) -> &[Value] {
+        match self {
+            Self::Http => &snapshot.http_routes,
+            Self::Grpc => &snapshot.grpc_routes,
+        }
+    }
+}
+
+impl ObjectKind {
+    /// The kind's name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::Route(kind) => kind.as_str(),
+            Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
+}
+
+/// An object of the tenant cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Kind, in the group [`GATEWAY_GROUP`].
+    pub kind: ObjectKind,
+    /// Namespace; empty for a GatewayClass.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID; empty when the object has none that can be read.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// A protocol of a listener that is served. A new one is one more variant here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ListenerProtocol {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS, which ends at the hub.
+    Https,
+}
+
+impl ListenerProtocol {
+    /// The protocol with this name, if it is served.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "HTTP" => Some(Self::Http),
+            "HTTPS" => Some(Self::Https),
+            _ => None,
+        }
+    }
+
+    /// Kinds of route that a listener of this protocol can take.
+    pub fn route_kinds(self) -> &'static [RouteKind] {
+        match self {
+            Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
+        }
+    }
+}

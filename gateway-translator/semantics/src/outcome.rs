@@ -1,0 +1,116 @@
+//! What comes out: statuses to write, what to delegate, and what to tell the tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::condition::ConditionValue;
+use api::v1alpha1::RouteSpec;
+use k8s_openapi::api::core::v1::Service;
+use serde_json::Value;
+
+use crate::events::Event;
+use crate::kind::{ObjectRef, RouteKind};
+
+/// All that follows from a snapshot. Every list is sorted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// The wanted status of each object that is ours.
+    pub statuses: Statuses,
+    /// Route CRs that the hub should hold, by name (the UID of the tenant's object).
+    pub routes: BTreeMap<String, DesiredRoute>,
+    /// Route CRs that stay on the hub as they are, if they are there: neither changed nor pruned nor created.
+    /// Never also in `routes`.
+    pub hold: BTreeSet<String>,
+    /// Shadow Services that the tenant cluster should hold. One that is not here and is labelled as ours is
+    /// no longer needed.
+    pub shadow_services: Vec<Service>,
+    /// Secrets that the hub needs.
+    pub sync_secrets: BTreeSet<SecretRef>,
+    /// Refusals and other news for the tenant. The same on every evaluation: tell only what is new.
+    pub events: Vec<Event>,
+}
+
+/// Wanted statuses, without times. Merge each into what exists. While the hub is silent, an object whose status
+/// was already written for its generation is left out: that status stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Statuses {
+    /// GatewayClasses with our controller name.
+    pub gateway_classes: Vec<(ObjectRef, ClassStatus)>,
+    /// Gateways of those classes.
+    pub gateways: Vec<(ObjectRef, GatewayStatus)>,
+    /// Every route of an enabled kind, with our entries of `status.parents`: none for a route that is not
+    /// ours, so that an entry from earlier goes.
+    pub routes: Vec<(ObjectRef, Vec<ParentStatus>)>,
+}
+
+/// Wanted status of a GatewayClass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassStatus {
+    /// Conditions.
+    pub conditions: Vec<ConditionValue>,
+    /// Names of the features that are served, sorted.
+    pub supported_features: Vec<&'static str>,
+}
+
+/// Wanted status of a Gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayStatus {
+    /// `Accepted` and `Programmed`.
+    pub conditions: Vec<ConditionValue>,
+    /// Addresses, as the hub said.
+    pub addresses: Vec<Address>,
+    /// One for each listener, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// An address of a Gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `IPAddress` or `Hostname`.
+    pub type_: String,
+    /// The address.
+    pub value: String,
+}
+
+/// Wanted status of a listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// Kinds of route that may attach.
+    pub supported_kinds: Vec<RouteKind>,
+    /// How many accepted routes are attached.
+    pub attached_routes: i32,
+    /// `Accepted`, `Conflicted`, `ResolvedRefs` and `Programmed`.
+    pub conditions: Vec<ConditionValue>,
+}
+
+/// Wanted entry of a route's `status.parents`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParentStatus {
+    /// The parentRef as the route declares it; for a route without one, a reference to the default Gateway.
+    pub parent_ref: Value,
+    /// `Accepted` and `ResolvedRefs`.
+    pub conditions: Vec<ConditionValue>,
+}
+
+/// A Route CR that the hub should hold. Its name is the key in [`Outcome::routes`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredRoute {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Spec.
+    pub spec: RouteSpec,
+}
+
+/// A Secret of the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretRef {
+    /// UID: the name of the SyncSecret.
+    pub uid: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}

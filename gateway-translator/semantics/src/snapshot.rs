@@ -1,0 +1,108 @@
+//! What goes in: the tenant's objects, the hub's facts and the switches.
+
+use std::collections::BTreeMap;
+
+use api::v1alpha1::{RouteStatus, TenantStateStatus};
+use k8s_openapi::api::core::v1::Service;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Everything that is known, as plain data. The order of the lists means nothing.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Snapshot {
+    /// Every GatewayClass of the tenant cluster, whole.
+    pub gateway_classes: Vec<Value>,
+    /// Every Gateway, whole.
+    pub gateways: Vec<Value>,
+    /// Every HTTPRoute, whole.
+    #[serde(rename = "httpRoutes")]
+    pub http_routes: Vec<Value>,
+    /// Every GRPCRoute, whole.
+    #[serde(rename = "grpcRoutes")]
+    pub grpc_routes: Vec<Value>,
+    /// Every ReferenceGrant, of v1 or v1beta1.
+    pub reference_grants: Vec<Value>,
+    /// Secrets that a listener may name. Secrets of other types than `kubernetes.io/tls` may be left out.
+    pub secrets: Vec<SecretFacts>,
+    /// Every Namespace.
+    pub namespaces: Vec<NamespaceFacts>,
+    /// Every Service, with the shadow Services made earlier.
+    pub services: Vec<Service>,
+    /// What the hub said.
+    pub hub: HubFacts,
+}
+
+/// What matters of a Secret. Its content stays outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecretFacts {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID: the name of the SyncSecret made from it.
+    pub uid: String,
+    /// Type, such as `kubernetes.io/tls`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Why it cannot serve as a certificate with its key. `None` when it can.
+    pub tls_problem: Option<String>,
+}
+
+/// What matters of a Namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NamespaceFacts {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What the hub said.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HubFacts {
+    /// Status of TenantState. Without it nothing new is delegated and what is on the hub is held.
+    pub state: Option<TenantStateStatus>,
+    /// Facts of each Route CR on the hub, by its name, which is the UID of the tenant's object.
+    pub routes: BTreeMap<String, RouteFacts>,
+}
+
+/// What the hub said about one Route CR.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteFacts {
+    /// `metadata.generation` of the Route CR.
+    pub generation: i64,
+    /// Its status.
+    pub status: RouteStatus,
+}
+
+/// Switches of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// `controllerName` of our GatewayClasses, and of our entries in `status.parents`.
+    pub controller_name: String,
+    /// GatewayClasses and Gateways are served.
+    pub gateways: bool,
+    /// HTTPRoutes are served.
+    #[serde(rename = "httpRoutes")]
+    pub http_routes: bool,
+    /// GRPCRoutes are served.
+    #[serde(rename = "grpcRoutes")]
+    pub grpc_routes: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            controller_name: api::meta::GATEWAY_CONTROLLER_NAME.to_owned(),
+            gateways: true,
+            http_routes: true,
+            grpc_routes: true,
+        }
+    }
+}

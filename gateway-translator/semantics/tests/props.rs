@@ -1,0 +1,226 @@
+//! Properties that hold for any input: the golden cases, shuffled and broken at random, are the input.
+
+#![expect(clippy::unwrap_used, reason = "a test whose input cannot be read has failed")]
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use gateway_semantics::{
+    Outcome, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status, merge_route_parents,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+const LISTS: [&str; 5] = [
+    "gatewayClasses",
+    "gateways",
+    "httpRoutes",
+    "grpcRoutes",
+    "referenceGrants",
+];
+
+/// All cases, each with the class that they leave out.
+static CASES: LazyLock<Vec<Value>> = LazyLock::new(read_cases);
+
+fn read_cases() -> Vec<Value> {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let mut paths: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let mut case: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let fields = case.as_object_mut().unwrap();
+        fields.remove("settings");
+        fields.remove("showResource");
+        fields.entry("gatewayClasses").or_insert_with(|| {
+            json!([{"metadata": {"name": "kubelb"}, "spec": {"controllerName": "kubelb.k8c.io/gateway-controller"}}])
+        });
+        fields
+            .entry("hub")
+            .or_insert_with(|| json!({"state": {"allowedDomains": ["**"]}}));
+        case
+    };
+    paths.iter().map(read).collect()
+}
+
+fn snapshot(case: &Value) -> Snapshot {
+    serde_json::from_value(case.clone()).unwrap()
+}
+
+fn run(case: &Value) -> Outcome {
+    evaluate(&snapshot(case), &Settings::default())
+}
+
+/// A small generator of our own, so that one number shuffles everything.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    usize::try_from(*seed >> 33).unwrap()
+}
+
+fn shuffle<T>(items: &mut [T], seed: &mut u64) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, next(seed) % (i + 1));
+    }
+}
+
+/// Replaces one value somewhere below `value`.
+fn break_somewhere(value: &mut Value, with: &Value, seed: &mut u64) {
+    let stop = next(seed).is_multiple_of(4);
+    match value {
+        Value::Object(fields) if !stop && !fields.is_empty() => {
+            let at = next(seed) % fields.len();
+            if let Some((_, inner)) = fields.iter_mut().nth(at) {
+                break_somewhere(inner, with, seed);
+            }
+        }
+        Value::Array(items) if !stop && !items.is_empty() => {
+            let at = next(seed) % items.len();
+            break_somewhere(&mut items[at], with, seed);
+        }
+        _ => *value = with.clone(),
+    }
+}
+
+fn fragment() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(json!(0)),
+        Just(json!(65_536)),
+        Just(json!("")),
+        Just(json!("*.")),
+        Just(json!("*.\u{e9}")),
+        "\\PC{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let key = prop_oneof![
+            Just("name".to_owned()),
+            Just("namespace".to_owned()),
+            "[a-z]{1,6}"
+        ];
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+fn check(case: &Value, outcome: &Outcome) {
+    let held: BTreeSet<_> = outcome
+        .routes
+        .keys()
+        .filter(|uid| outcome.hold.contains(*uid))
+        .collect();
+    assert!(held.is_empty(), "sent and held at once: {held:?}");
+    assert!(
+        !outcome.routes.contains_key("") && !outcome.hold.contains(""),
+        "a Route without a name"
+    );
+    for route in outcome.routes.values() {
+        assert!(
+            route
+                .spec
+                .parents
+                .iter()
+                .all(|parent| !parent.listeners.is_empty())
+        );
+        assert!(
+            route
+                .spec
+                .backends
+                .iter()
+                .all(|b| b.service.is_some() != b.invalid.is_some())
+        );
+    }
+    merges_settle(case, outcome);
+}
+
+/// The second merge of a status changes nothing, whatever was there before.
+fn merges_settle(existing: &Value, outcome: &Outcome) {
+    let now = Time("2026-11-21T12:00:00Z".parse().unwrap());
+    let settle = |merge: &dyn Fn(&Value) -> Option<Value>| {
+        let merged = merge(existing).unwrap_or_else(|| existing.clone());
+        assert_eq!(merge(&merged), None);
+    };
+    for (object, status) in &outcome.statuses.gateway_classes {
+        settle(&|existing| merge_class_status(existing, status, object.generation, &now));
+    }
+    for (object, status) in &outcome.statuses.gateways {
+        settle(&|existing| merge_gateway_status(existing, status, object.generation, &now));
+    }
+    for (object, parents) in &outcome.statuses.routes {
+        settle(&|existing| merge_route_parents(existing, parents, "ours", object.generation, &now));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_the_input_means_nothing(seed in any::<u64>()) {
+        let mut seed = seed;
+        for case in CASES.iter() {
+            let mut shuffled = snapshot(case);
+            shuffle(&mut shuffled.gateway_classes, &mut seed);
+            shuffle(&mut shuffled.gateways, &mut seed);
+            shuffle(&mut shuffled.http_routes, &mut seed);
+            shuffle(&mut shuffled.grpc_routes, &mut seed);
+            shuffle(&mut shuffled.reference_grants, &mut seed);
+            shuffle(&mut shuffled.secrets, &mut seed);
+            shuffle(&mut shuffled.namespaces, &mut seed);
+            shuffle(&mut shuffled.services, &mut seed);
+            let outcome = evaluate(&shuffled, &Settings::default());
+            prop_assert_eq!(run(case), outcome);
+        }
+    }
+
+    #[test]
+    fn whatever_an_object_holds_the_engine_answers_and_answers_the_same(
+        seed in any::<u64>(),
+        fragments in prop::collection::vec(fragment(), 1..4),
+    ) {
+        let mut seed = seed;
+        for mut case in CASES.iter().cloned() {
+            for with in &fragments {
+                let list = LISTS[next(&mut seed) % LISTS.len()];
+                if let Some(objects) = case.get_mut(list).and_then(Value::as_array_mut)
+                    && !objects.is_empty()
+                {
+                    let at = next(&mut seed) % objects.len();
+                    break_somewhere(&mut objects[at], with, &mut seed);
+                }
+            }
+            let outcome = run(&case);
+            prop_assert_eq!(&outcome, &run(&case));
+            check(&fragments[0], &outcome);
+        }
+    }
+
+    #[test]
+    fn a_broken_object_does_not_touch_the_others(with in fragment()) {
+        let good = json!({
+            "gatewayClasses": [{"metadata": {"name": "kubelb"}, "spec": {"controllerName": "kubelb.k8c.io/gateway-controller"}}],
+            "gateways": [{"metadata": {"namespace": "a", "name": "web", "uid": "gw", "generation": 1},
+                "spec": {"gatewayClassName": "kubelb", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}}],
+            "httpRoutes": [{"metadata": {"namespace": "a", "name": "r", "uid": "r", "generation": 1},
+                "spec": {"parentRefs": [{"name": "web"}], "rules": []}}],
+            "hub": {"state": {"allowedDomains": ["**"]}},
+        });
+        let mut with_broken = good.clone();
+        let broken = json!({"metadata": {"namespace": "b", "name": "broken", "uid": "broken"}, "spec": with});
+        for list in ["gateways", "httpRoutes"] {
+            with_broken[list].as_array_mut().unwrap().push(broken.clone());
+        }
+        let (alone, together) = (run(&good), run(&with_broken));
+        prop_assert_eq!(alone.routes.get("r"), together.routes.get("r"));
+        prop_assert_eq!(alone.routes.get("gw"), together.routes.get("gw"));
+        prop_assert_eq!(alone.statuses.gateways.first(), together.statuses.gateways.first());
+    }
+}

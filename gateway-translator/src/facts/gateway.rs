@@ -1,0 +1,141 @@
+//! Facts about a Gateway: addresses, listeners, and whether Envoy Gateway programmed it.
+
+use api::v1alpha1::{HubAddress, ListenerDecision, ListenerFact};
+use serde_json::Value;
+
+use super::{Live, Progress, RouteStatusFacts, find_condition, generation, said};
+use crate::input::Input;
+use crate::names;
+use crate::origin::Source;
+use crate::output::{Kind, ObjectKey};
+use crate::verdict::Verdict;
+
+/// Most addresses in a status.
+const MAX_ADDRESSES: usize = 16;
+
+pub(super) fn facts(
+    input: &Input,
+    source: &Source<'_>,
+    verdict: &Verdict,
+    live: &Live<'_>,
+) -> RouteStatusFacts {
+    let name = names::gateway(&source.origin.namespace, &source.origin.name);
+    let key = ObjectKey::new(Kind::Gateway, &input.namespace, name);
+    let current = live.current(&key, source);
+    let progress = match &current {
+        Ok(object) => progress(object),
+        Err(progress) => progress.clone(),
+    };
+    let done = format!(
+        "Envoy Gateway accepted the Gateway made from generation {}, and an Envoy is available.",
+        source.origin.generation
+    );
+    RouteStatusFacts {
+        source_generation: Some(source.origin.generation),
+        accepted: verdict.accepted.clone(),
+        programmed: progress.into_condition(done),
+        // An address stays in force while an update is on its way.
+        addresses: live.get(&key).map(addresses).unwrap_or_default(),
+        listeners: listeners(source, verdict, &current),
+        parents: Vec::new(),
+    }
+}
+
+/// True where Envoy Gateway has an Envoy for this Gateway, perhaps not yet with its newest spec.
+pub(super) fn is_available(gateway: &Value) -> bool {
+    let condition = gateway
+        .get("status")
+        .and_then(|status| find_condition(status, "Programmed"));
+    condition.and_then(|c| c.get("status")).and_then(Value::as_str) == Some("True")
+}
+
+fn progress(gateway: &Value) -> Progress {
+    let generation = generation(gateway);
+    let status = gateway.get("status").unwrap_or(&Value::Null);
+    let waiting = || Progress::pending("Envoy Gateway has not looked at the Gateway yet.");
+    match said(status, "Accepted", generation) {
+        None => return waiting(),
+        Some(accepted) if accepted.status == "True" => {}
+        Some(accepted) if accepted.status == "False" => return accepted.rejected(),
+        Some(accepted) => return accepted.pending(),
+    }
+    match said(status, "Programmed", generation) {
+        None => waiting(),
+        Some(programmed) if programmed.status == "True" => Progress::Done,
+        Some(programmed) if programmed.reason == "Invalid" => programmed.rejected(),
+        Some(programmed) => programmed.pending(),
+    }
+}
+
+fn addresses(gateway: &Value) -> Vec<HubAddress> {
+    let list = gateway.pointer("/status/addresses").and_then(Value::as_array);
+    let text = |address: &Value, field: &str| address.get(field).and_then(Value::as_str).map(str::to_owned);
+    let read = |address: &Value| {
+        let type_ = text(address, "type").unwrap_or_else(|| "IPAddress".to_owned());
+        Some(HubAddress {
+            type_,
+            value: text(address, "value")?,
+        })
+    };
+    list.into_iter()
+        .flatten()
+        .filter_map(read)
+        .take(MAX_ADDRESSES)
+        .collect()
+}
+
+fn listeners(
+    source: &Source<'_>,
+    verdict: &Verdict,
+    current: &Result<&Value, Progress>,
+) -> Vec<ListenerFact> {
+    let decided = source
+        .route
+        .spec
+        .gateway
+        .iter()
+        .flat_map(|decision| &decision.listeners);
+    let mut facts: Vec<ListenerFact> = Vec::new();
+    for ListenerDecision {
+        name,
+        certificates: _,
+    } in decided
+    {
+        if facts.iter().all(|fact| fact.name != *name) {
+            facts.push(listener(name, verdict, current));
+        }
+    }
+    facts
+}
+
+fn listener(name: &str, verdict: &Verdict, current: &Result<&Value, Progress>) -> ListenerFact {
+    let progress = match (verdict.refused_listeners.get(name), current) {
+        (Some(problem), _) => Progress::Rejected {
+            reason: problem.reason.to_owned(),
+            message: problem.message.clone(),
+        },
+        (None, Err(progress)) => progress.clone(),
+        (None, Ok(gateway)) => listener_progress(gateway, name),
+    };
+    let (programmed, reason, message) = progress.into_parts();
+    ListenerFact {
+        name: name.to_owned(),
+        programmed,
+        reason,
+        message,
+    }
+}
+
+fn listener_progress(gateway: &Value, name: &str) -> Progress {
+    let list = gateway.pointer("/status/listeners").and_then(Value::as_array);
+    let named = |listener: &&Value| listener.get("name").and_then(Value::as_str) == Some(name);
+    let programmed = list
+        .and_then(|list| list.iter().find(named))
+        .and_then(|listener| said(listener, "Programmed", generation(gateway)));
+    match programmed {
+        None => Progress::pending("Envoy Gateway has not looked at the listener yet."),
+        Some(programmed) if programmed.status == "True" => Progress::Done,
+        Some(programmed) if programmed.reason == "Pending" => programmed.pending(),
+        Some(programmed) => programmed.rejected(),
+    }
+}

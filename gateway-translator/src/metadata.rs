@@ -1,0 +1,81 @@
+//! Metadata of hub objects: who made them, from what.
+
+use api::meta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value, json};
+
+use crate::input::Input;
+use crate::origin::Source;
+use crate::output::ObjectKey;
+
+/// Values of [`meta::COMPONENT_LABEL`].
+pub mod component {
+    /// Gateways, HTTPRoutes and GRPCRoutes.
+    pub const ROUTE: &str = "route";
+    /// Services and EndpointSlices, which no Route owns.
+    pub const BACKEND: &str = "backend";
+    /// Secrets.
+    pub const SYNC_SECRET: &str = "sync-secret";
+}
+
+/// Labels of every object.
+pub(crate) fn labels(tenant: &str, component: &str) -> Map<String, Value> {
+    let mut labels = Map::new();
+    labels.insert(meta::MANAGED_BY_LABEL.to_owned(), meta::MANAGED_BY.into());
+    labels.insert(meta::COMPONENT_LABEL.to_owned(), component.into());
+    if meta::is_label_value(tenant) {
+        labels.insert(meta::TENANT_LABEL.to_owned(), tenant.into());
+    }
+    labels
+}
+
+/// Metadata of the one object that is made from a Route.
+pub(crate) fn of_route(input: &Input, source: &Source<'_>, key: &ObjectKey) -> Value {
+    let origin = source.origin;
+    let kind = format!("{}.{}", origin.kind, origin.group);
+    let identity = [
+        (meta::ORIGIN_NAMESPACE, origin.namespace.as_str()),
+        (meta::ORIGIN_NAME, &origin.name),
+        (meta::ORIGIN_KIND, &kind),
+        (meta::ORIGIN_UID, &origin.uid),
+    ];
+    let mut labels = labels(&input.tenant, component::ROUTE);
+    let mut annotations = Map::new();
+    for (name, value) in identity {
+        annotations.insert(name.to_owned(), value.into());
+        if meta::is_label_value(value) {
+            labels.insert(name.to_owned(), value.into());
+        }
+    }
+    annotations.insert(
+        meta::SOURCE_GENERATION.to_owned(),
+        origin.generation.to_string().into(),
+    );
+    if let Some(created) = &origin.creation_timestamp {
+        annotations.insert(
+            meta::ORIGIN_CREATION_TIMESTAMP.to_owned(),
+            created.0.to_string().into(),
+        );
+    }
+    let mut metadata = json!({
+        "namespace": key.namespace,
+        "name": key.name,
+        "labels": labels,
+        "annotations": annotations,
+    });
+    own(&mut metadata, "Route", &source.route.metadata);
+    metadata
+}
+
+/// Lets the hub's garbage collector remove a child with its CR. An object without a UID cannot own.
+pub(crate) fn own(metadata: &mut Value, kind: &str, owner: &ObjectMeta) {
+    let (Some(name), Some(uid)) = (&owner.name, &owner.uid) else {
+        return;
+    };
+    let api_version = format!("{}/{}", api::GROUP, api::VERSION);
+    if let Some(fields) = metadata.as_object_mut() {
+        let reference =
+            json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true}]);
+        fields.insert("ownerReferences".to_owned(), reference);
+    }
+}

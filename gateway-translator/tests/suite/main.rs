@@ -1,0 +1,12 @@
+//! Tests of the whole translation, through the public API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests are not inside a test function, which is where clippy.toml allows them"
+)]
+
+mod golden;
+mod props;
+mod pure;
+mod support;

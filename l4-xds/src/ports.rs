@@ -1,0 +1,284 @@
+//! Which port Envoy listens on for which port of which load balancer: a pure function of what is wanted and what is
+//! recorded.
+//!
+//! It keeps no state. The record is kept elsewhere (the hub Service's targetPort) and comes in as `previous`; a
+//! listener may enter a snapshot only with a recorded port, so two replicas that meet new objects in a different
+//! order still serve the same thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use sha2::{Digest, Sha256};
+
+use crate::ir::{LoadBalancerId, Protocol};
+
+/// Ports that our Envoys use themselves: the only place where these numbers are written down.
+pub mod envoy {
+    /// Admin interface, on loopback only.
+    pub const ADMIN: u16 = 19000;
+    /// Readiness and Prometheus statistics, for the kubelet and for scrapers.
+    pub const READINESS: u16 = 19001;
+    /// Everything kept for Envoy and what runs beside it (admin, readiness, drain helper and room to grow).
+    pub const RESERVED: std::ops::RangeInclusive<u16> = 19000..=19999;
+}
+
+/// One port of one load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortKey {
+    /// Whose.
+    pub id: LoadBalancerId,
+    /// The Service's port number.
+    pub port: u16,
+    /// Protocol. Each protocol has the whole range to itself.
+    pub protocol: Protocol,
+}
+
+/// Ports that may be given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortRange {
+    ranges: Vec<RangeInclusive<u16>>,
+    reserved: Vec<RangeInclusive<u16>>,
+}
+
+impl Default for PortRange {
+    /// 10000 to 32767 without Envoy's own. Above that begins Linux' default range of ephemeral ports
+    /// (`net.ipv4.ip_local_port_range`, from 32768): Envoy's own upstream connections sit on those, and binding a
+    /// listener to a number that one of them holds fails with "address in use".
+    fn default() -> Self {
+        Self::new(vec![10000..=32767], vec![])
+    }
+}
+
+impl PortRange {
+    /// Gives out `ranges` except `reserved`, and never [`envoy::RESERVED`] or port 0.
+    pub fn new(ranges: Vec<RangeInclusive<u16>>, mut reserved: Vec<RangeInclusive<u16>>) -> Self {
+        reserved.extend([envoy::RESERVED, 0..=0]);
+        Self { ranges, reserved }
+    }
+
+    /// Whether nobody's listener may have this port, recorded or not.
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.reserved.iter().any(|range| range.contains(&port))
+    }
+
+    fn candidates(&self) -> Vec<u16> {
+        let all: BTreeSet<u16> = self.ranges.iter().cloned().flatten().collect();
+        all.into_iter().filter(|port| !self.is_reserved(*port)).collect()
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignments {
+    /// Every wanted key that has a port.
+    pub assigned: BTreeMap<PortKey, u16>,
+    /// Every wanted key for which no port was left.
+    pub exhausted: BTreeSet<PortKey>,
+}
+
+/// Gives every wanted key a port.
+///
+/// A recorded port is kept, also one that a narrower range no longer covers: moving it would break traffic for no
+/// gain. Two exceptions: a reserved port is never kept, and of several keys recorded on one port the smallest key
+/// keeps it. The rest probe the range from a start that depends on the key alone, so a set of keys always gives the
+/// same answer, whatever the order it is listed in.
+pub fn allocate(
+    wanted: &BTreeSet<PortKey>,
+    previous: &BTreeMap<PortKey, u16>,
+    range: &PortRange,
+) -> Assignments {
+    let mut result = Assignments::default();
+    let mut taken: BTreeSet<(Protocol, u16)> = BTreeSet::new();
+    // `wanted` is sorted, hence "the smallest key keeps it".
+    for key in wanted {
+        let Some(&port) = previous.get(key) else { continue };
+        if !range.is_reserved(port) && taken.insert((key.protocol, port)) {
+            result.assigned.insert(key.clone(), port);
+        }
+    }
+    let candidates = range.candidates();
+    let mut free = Free::new(&candidates, &taken);
+    for key in wanted {
+        if result.assigned.contains_key(key) {
+            continue;
+        }
+        match free.take(key) {
+            Some(port) => drop(result.assigned.insert(key.clone(), port)),
+            None => drop(result.exhausted.insert(key.clone())),
+        }
+    }
+    result
+}
+
+/// Ports not given out yet, by protocol. Sorted sets, so that the next free port after a start is one look-up and
+/// the search is bounded however full the range is.
+struct Free<'a> {
+    candidates: &'a [u16],
+    by_protocol: BTreeMap<Protocol, BTreeSet<u16>>,
+}
+
+impl<'a> Free<'a> {
+    fn new(candidates: &'a [u16], taken: &BTreeSet<(Protocol, u16)>) -> Self {
+        let free = |protocol| {
+            candidates
+                .iter()
+                .copied()
+                .filter(|p| !taken.contains(&(protocol, *p)))
+                .collect()
+        };
+        let by_protocol = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol, free(protocol)));
+        Self {
+            candidates,
+            by_protocol: by_protocol.into(),
+        }
+    }
+
+    fn take(&mut self, key: &PortKey) -> Option<u16> {
+        let free = self.by_protocol.get_mut(&key.protocol)?;
+        let start = start(key, self.candidates)?;
+        let port = free.range(start..).next().or_else(|| free.first()).copied()?;
+        free.remove(&port);
+        Some(port)
+    }
+}
+
+/// Where the search for `key` begins. `DefaultHasher` would do, but its result may change with the toolchain, and
+/// replicas of two releases have to agree during an upgrade.
+fn start(key: &PortKey, candidates: &[u16]) -> Option<u16> {
+    let mut hash = Sha256::new();
+    for part in [key.id.namespace(), key.id.name(), key.protocol.as_str()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.update(key.port.to_be_bytes());
+    let seed = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .fold(0u64, |seed, byte| (seed << 8) | u64::from(*byte));
+    let index = seed.checked_rem(candidates.len() as u64)?;
+    candidates.get(usize::try_from(index).ok()?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(name: &str, port: u16, protocol: Protocol) -> PortKey {
+        PortKey {
+            id: LoadBalancerId::new("tenant-a", name).unwrap(),
+            port,
+            protocol,
+        }
+    }
+
+    fn small() -> PortRange {
+        PortRange::new(vec![10000..=10009], vec![])
+    }
+
+    #[test]
+    fn envoys_own_ports_are_never_given_out_even_if_recorded() {
+        let range = PortRange::new(vec![18999..=20000], vec![]);
+        assert_eq!(range.candidates(), vec![18999, 20000]);
+        let web = key("web", 80, Protocol::Tcp);
+        let previous = BTreeMap::from([(web.clone(), envoy::READINESS)]);
+        let result = allocate(&BTreeSet::from([web.clone()]), &previous, &range);
+        assert_ne!(result.assigned[&web], envoy::READINESS);
+    }
+
+    #[test]
+    fn of_two_keys_recorded_on_one_port_the_smaller_keeps_it() {
+        let (a, b) = (key("a", 80, Protocol::Tcp), key("b", 80, Protocol::Tcp));
+        let previous = BTreeMap::from([(a.clone(), 10001), (b.clone(), 10001)]);
+        let result = allocate(&BTreeSet::from([b.clone(), a.clone()]), &previous, &small());
+        assert_eq!(result.assigned[&a], 10001);
+        assert_ne!(result.assigned[&b], 10001);
+    }
+
+    #[test]
+    fn tcp_and_udp_may_have_the_same_number() {
+        let one = PortRange::new(vec![10000..=10000], vec![]);
+        let wanted = BTreeSet::from([key("dns", 53, Protocol::Tcp), key("dns", 53, Protocol::Udp)]);
+        let result = allocate(&wanted, &BTreeMap::new(), &one);
+        assert_eq!(
+            result.assigned.values().copied().collect::<Vec<_>>(),
+            vec![10000, 10000]
+        );
+        assert!(result.exhausted.is_empty());
+    }
+
+    #[test]
+    fn a_narrower_range_moves_nobody() {
+        let web = key("web", 80, Protocol::Tcp);
+        let previous = BTreeMap::from([(web.clone(), 55555)]);
+        assert_eq!(
+            allocate(&BTreeSet::from([web.clone()]), &previous, &small()).assigned[&web],
+            55555
+        );
+    }
+
+    #[test]
+    fn an_empty_range_exhausts_at_once() {
+        let web = key("web", 80, Protocol::Tcp);
+        let none = PortRange::new(vec![], vec![]);
+        assert!(
+            allocate(&BTreeSet::from([web.clone()]), &BTreeMap::new(), &none)
+                .exhausted
+                .contains(&web)
+        );
+    }
+
+    #[test]
+    fn the_assignment_of_a_key_does_not_change_between_releases() {
+        let wanted = BTreeSet::from([key("web", 80, Protocol::Tcp)]);
+        let result = allocate(&wanted, &BTreeMap::new(), &PortRange::default());
+        insta::assert_snapshot!(result.assigned.values().next().unwrap());
+    }
+
+    fn any_key() -> impl Strategy<Value = PortKey> {
+        (0..6u8, 1..5u16, any::<bool>()).prop_map(|(name, port, tcp)| {
+            key(
+                &format!("lb-{name}"),
+                port,
+                if tcp { Protocol::Tcp } else { Protocol::Udp },
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn ports_are_unique_recorded_ones_stay_and_nothing_is_lost(
+            wanted in prop::collection::btree_set(any_key(), 0..30),
+            previous in prop::collection::btree_map(any_key(), 9995..10015u16, 0..30),
+        ) {
+            let range = PortRange::new(vec![10000..=10009], vec![10004..=10004]);
+            let result = allocate(&wanted, &previous, &range);
+
+            let served: BTreeSet<_> = result.assigned.iter().map(|(k, p)| (k.protocol, *p)).collect();
+            prop_assert_eq!(served.len(), result.assigned.len(), "a port was given out twice");
+            for (key, port) in &result.assigned {
+                prop_assert!(!range.is_reserved(*port));
+                prop_assert!(wanted.contains(key));
+                prop_assert!(previous.get(key) == Some(port) || (10000..=10009).contains(port));
+            }
+            for key in &wanted {
+                prop_assert!(result.assigned.contains_key(key) != result.exhausted.contains(key));
+            }
+            // Exhausted only when really nothing is left.
+            for key in &result.exhausted {
+                let left = range.candidates().iter().filter(|p| !served.contains(&(key.protocol, **p))).count();
+                prop_assert_eq!(left, 0);
+            }
+            // What has been answered and is then recorded never moves, whoever joins or leaves.
+            prop_assert_eq!(&allocate(&wanted, &result.assigned, &range).assigned, &result.assigned);
+            let fewer: BTreeSet<_> = wanted.iter().skip(1).cloned().collect();
+            for (key, port) in allocate(&fewer, &result.assigned, &range).assigned {
+                if let Some(recorded) = result.assigned.get(&key) {
+                    prop_assert_eq!(port, *recorded);
+                }
+            }
+        }
+    }
+}

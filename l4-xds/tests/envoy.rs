@@ -1,0 +1,425 @@
+//! Real Envoys do with our configuration what we mean. Needs `KUBELB_ENVOY_BIN`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "clippy.toml allows these in test functions only, and here the helpers are tests too"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use l4_xds::ir::{Address, Affinity, Backend, Frontend, Protocol};
+use l4_xds::server::Limits;
+use support::control_plane::{Running, fleet_key};
+use support::echo::{self, Echo};
+use support::envoy::{Envoy, ask_tcp, ask_udp, binary, free_port, get, talk};
+use support::pki::Ca;
+use support::{frontend, id, listener, port, snapshot};
+use tokio::net::TcpStream;
+
+const FLEET: &str = "tenant-a";
+
+struct Setup {
+    ca: Ca,
+    plane: Running,
+    envoy: Envoy,
+}
+
+impl Setup {
+    async fn start(binary: PathBuf, limits: Limits) -> Self {
+        let ca = Ca::new("xds");
+        let plane = Running::start(&ca.material(&[&ca]), limits).await;
+        let envoy = Envoy::start(&binary, plane.address, &ca.fleet(FLEET), &ca.pem()).await;
+        Self { ca, plane, envoy }
+    }
+
+    /// Serves these and waits until Envoy has accepted all of them.
+    async fn programmed(&self, frontends: &[Frontend]) {
+        let snapshot = snapshot(frontends);
+        self.plane.set(FLEET, snapshot.clone());
+        let what = "all load balancers are programmed";
+        self.plane
+            .reported(what, |report| programmed(report, &snapshot))
+            .await;
+    }
+}
+
+fn programmed(report: &l4_xds::Report, snapshot: &l4_xds::Snapshot) -> bool {
+    let Some(fleet) = report.fleets.get(&fleet_key(FLEET)) else {
+        return false;
+    };
+    snapshot.owners().all(|id| {
+        let report = fleet.load_balancers.get(id);
+        report.is_some_and(|report| {
+            snapshot
+                .content_version(id)
+                .is_some_and(|content| report.programmed.contains(content))
+        })
+    })
+}
+
+fn to(echo: &Echo) -> Vec<Backend> {
+    vec![Backend {
+        address: Address::Ip(echo.address.ip()),
+        port: port(echo.address.port()),
+    }]
+}
+
+fn tcp(name: &str, envoy_port: u16, echo: &Echo) -> Frontend {
+    frontend(name, vec![listener(Protocol::Tcp, 80, envoy_port, to(echo))])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_is_ready_only_with_its_configuration_and_then_serves_tcp_and_udp() {
+    let Some(binary) = binary("TCP and UDP") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    setup
+        .envoy
+        .until("Envoy has connected", async |envoy| {
+            envoy
+                .stat("control_plane.connected_state")
+                .await
+                .filter(|state| *state == 1)
+        })
+        .await;
+    assert_eq!(
+        get(setup.envoy.readiness, "/ready").await,
+        None,
+        "ready without configuration"
+    );
+
+    let (web, dns) = (echo::tcp("web").await, echo::udp("dns").await);
+    let (web_port, dns_port) = (free_port().await, free_port().await);
+    let dns = [
+        listener(Protocol::Udp, 53, dns_port, to(&dns)),
+        listener(Protocol::Tcp, 53, dns_port, to(&web)),
+    ];
+    setup
+        .programmed(&[tcp("web", web_port, &web), frontend("dns", dns.into())])
+        .await;
+    setup.envoy.until_ready().await;
+
+    assert_eq!(
+        ask_tcp("127.0.0.1", web_port, "hello").await.as_deref(),
+        Some("web:hello")
+    );
+    assert_eq!(
+        ask_tcp("::1", web_port, "hello").await.as_deref(),
+        Some("web:hello"),
+        "over IPv6"
+    );
+    assert_eq!(
+        ask_tcp("127.0.0.1", dns_port, "hello").await.as_deref(),
+        Some("web:hello"),
+        "same number as UDP"
+    );
+    assert_eq!(
+        ask_udp(dns_port, b"hello").await.as_deref(),
+        Some(&b"dns:hello"[..])
+    );
+    let large = vec![b'x'; 4000];
+    assert_eq!(
+        ask_udp(dns_port, &large).await.map(|answer| answer.len()),
+        Some(4004),
+        "larger than 1500 bytes"
+    );
+
+    let (status, metrics) = get(setup.envoy.readiness, "/stats/prometheus").await.unwrap();
+    assert_eq!(
+        (status, metrics.contains("envoy_cluster_upstream_cx_total")),
+        (200, true)
+    );
+    assert_eq!(
+        get(setup.envoy.readiness, "/quitquitquit")
+            .await
+            .map(|(status, _)| status),
+        Some(404)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_accepts_everything_that_the_translation_can_say() {
+    let Some(binary) = binary("all of the translation") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let node = Backend {
+        address: Address::Ip("2001:db8::1".parse().unwrap()),
+        port: port(30080),
+    };
+    let name = Backend {
+        address: Address::Hostname("localhost".parse().unwrap()),
+        port: port(30080),
+    };
+    let mut listeners = Vec::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for affinity in [Affinity::None, Affinity::SourceIp] {
+            for backends in [vec![], vec![node.clone()], vec![name.clone(), node.clone()]] {
+                let number = 1 + u16::try_from(listeners.len()).unwrap();
+                let listener = listener(protocol, number, free_port().await, backends);
+                listeners.push(l4_xds::Listener { affinity, ..listener });
+            }
+        }
+    }
+    setup.programmed(&[frontend("all", listeners)]).await;
+    setup.envoy.until_ready().await;
+    assert_eq!(setup.plane.counter("nacks_total", ""), 0);
+    assert_eq!(
+        setup.envoy.stat("cluster_manager.warming_clusters").await,
+        Some(0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_that_change_move_new_connections_and_touch_nothing_else() {
+    let Some(binary) = binary("endpoint changes") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (one, two, number) = (echo::tcp("one").await, echo::tcp("two").await, free_port().await);
+    setup.programmed(&[tcp("web", number, &one)]).await;
+    setup.envoy.until_ready().await;
+    let mut open = TcpStream::connect(("127.0.0.1", number)).await.unwrap();
+    assert_eq!(talk(&mut open, "a").await.as_deref(), Some("one:a"));
+    let cds = setup.envoy.stat("cluster_manager.cds.update_success").await;
+    let lds = setup.envoy.stat("listener_manager.lds.update_success").await;
+
+    setup.programmed(&[tcp("web", number, &two)]).await;
+    setup
+        .envoy
+        .until("new connections reach the new node", async |_| {
+            ask_tcp("127.0.0.1", number, "b")
+                .await
+                .filter(|answer| answer == "two:b")
+        })
+        .await;
+    assert_eq!(
+        talk(&mut open, "c").await.as_deref(),
+        Some("one:c"),
+        "an open connection was moved or cut"
+    );
+    assert_eq!(setup.envoy.stat("cluster_manager.cds.update_success").await, cds);
+    assert_eq!(setup.envoy.stat("listener_manager.lds.update_success").await, lds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_load_balancer_takes_no_new_connections_and_keeps_open_ones() {
+    let Some(binary) = binary("removal") else { return };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (web, gone, stays) = (echo::tcp("web").await, free_port().await, free_port().await);
+    setup
+        .programmed(&[tcp("gone", gone, &web), tcp("stays", stays, &web)])
+        .await;
+    setup.envoy.until_ready().await;
+    let mut open = TcpStream::connect(("127.0.0.1", gone)).await.unwrap();
+    assert_eq!(talk(&mut open, "a").await.as_deref(), Some("web:a"));
+
+    setup.programmed(&[tcp("stays", stays, &web)]).await;
+    setup
+        .envoy
+        .until("the cluster is gone", async |envoy| {
+            envoy
+                .admin("/clusters")
+                .await
+                .filter(|page| !page.contains("tenant-a/gone/"))
+        })
+        .await;
+    assert_eq!(ask_tcp("127.0.0.1", gone, "b").await, None);
+    assert_eq!(ask_tcp("127.0.0.1", stays, "b").await.as_deref(), Some("web:b"));
+}
+
+/// Without our sending the endpoints again, the changed cluster would warm until its fetch timeout of 15 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_cluster_is_in_use_at_once() {
+    let Some(binary) = binary("cluster changes") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (web, number) = (echo::tcp("web").await, free_port().await);
+    setup.programmed(&[tcp("web", number, &web)]).await;
+    setup.envoy.until_ready().await;
+    let mut sticky = tcp("web", number, &web);
+    sticky.listeners[0].affinity = Affinity::SourceIp;
+    let started = std::time::Instant::now();
+    setup.programmed(&[sticky]).await;
+    setup
+        .envoy
+        .until("the changed cluster has warmed", async |envoy| {
+            let ring = envoy
+                .stat("cluster.tenant-a/web/tcp/80.ring_hash_lb.size")
+                .await
+                .filter(|size| *size > 0);
+            let warming = envoy.stat("cluster_manager.warming_clusters").await;
+            ring.filter(|_| warming == Some(0))
+        })
+        .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        started.elapsed()
+    );
+    assert_eq!(ask_tcp("127.0.0.1", number, "a").await.as_deref(), Some("web:a"));
+    assert_eq!(
+        setup
+            .envoy
+            .stat("cluster.tenant-a/web/tcp/80.init_fetch_timeout")
+            .await
+            .unwrap_or(0),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_envoy_cannot_bind_is_blamed_on_its_load_balancer_and_others_work() {
+    let Some(binary) = binary("NACK") else { return };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let web = echo::tcp("web").await;
+    let (old, new) = (free_port().await, free_port().await);
+    setup.programmed(&[tcp("old", old, &web)]).await;
+    setup.envoy.until_ready().await;
+    let squatter = tokio::net::TcpListener::bind("[::]:0").await.unwrap();
+    let taken = squatter.local_addr().unwrap().port();
+
+    let all = snapshot(&[
+        tcp("bad", taken, &web),
+        tcp("new", new, &web),
+        tcp("old", old, &web),
+    ]);
+    setup.plane.set(FLEET, all.clone());
+    let bad = all.content_version(&id("bad")).cloned().unwrap();
+    setup
+        .plane
+        .reported("bad is rejected and the others are programmed", |report| {
+            let fleet = report.fleets.get(&fleet_key(FLEET)).cloned().unwrap_or_default();
+            let has = |name: &str, what: fn(&l4_xds::LoadBalancerReport) -> usize| {
+                fleet.load_balancers.get(&id(name)).map_or(0, what)
+            };
+            let rejected = |report: &l4_xds::LoadBalancerReport| report.rejected.len();
+            let programmed = |report: &l4_xds::LoadBalancerReport| report.programmed.len();
+            (has("bad", rejected), has("bad", programmed)) == (1, 0)
+                && (has("new", rejected), has("new", programmed)) == (0, 1)
+                && (has("old", rejected), has("old", programmed)) == (0, 1)
+        })
+        .await;
+    let report = setup.plane.reports.subscribe().borrow().clone();
+    let words = &report.fleets[&fleet_key(FLEET)].load_balancers[&id("bad")].rejected[&bad];
+    eprintln!("Envoy says: {words}");
+    assert!(words.contains("cannot bind"), "{words}");
+    assert_eq!(ask_tcp("127.0.0.1", old, "a").await.as_deref(), Some("web:a"));
+    assert_eq!(ask_tcp("127.0.0.1", new, "a").await.as_deref(), Some("web:a"));
+    assert_eq!(
+        setup.plane.counter("nacks_total", "Listener"),
+        1,
+        "a NACK must not be answered with the same again"
+    );
+
+    // When it can be bound after all, a new content version is tried again.
+    drop(squatter);
+    let mut better = tcp("bad", taken, &web);
+    better.listeners[0].port = port(81);
+    setup
+        .programmed(&[better, tcp("new", new, &web), tcp("old", old, &web)])
+        .await;
+    assert_eq!(ask_tcp("127.0.0.1", taken, "a").await.as_deref(), Some("web:a"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_serves_on_without_a_control_plane_and_a_new_one_pushes_nothing() {
+    let Some(binary) = binary("control plane restart") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (web, number) = (echo::tcp("web").await, free_port().await);
+    let frontends = [tcp("web", number, &web)];
+    setup.programmed(&frontends).await;
+    setup.envoy.until_ready().await;
+    let Setup { ca, plane, mut envoy } = setup;
+    let address = plane.address;
+    plane.stop().await;
+    envoy
+        .until("Envoy has noticed", async |envoy| {
+            envoy
+                .stat("control_plane.connected_state")
+                .await
+                .filter(|state| *state == 0)
+        })
+        .await;
+    assert_eq!(ask_tcp("127.0.0.1", number, "a").await.as_deref(), Some("web:a"));
+
+    let plane = Running::start_at(address, &ca.material(&[&ca]), Limits::default()).await;
+    // It does not know anything yet, and must not say "nothing".
+    plane
+        .reported("Envoy is back", |report| !report.fleets.is_empty())
+        .await;
+    plane.set(FLEET, snapshot(&frontends));
+    plane
+        .reported("web is programmed", |report| {
+            programmed(report, &snapshot(&frontends))
+        })
+        .await;
+    assert_eq!(plane.counter("grpc_responses_total", ""), 0);
+    assert_eq!(ask_tcp("127.0.0.1", number, "a").await.as_deref(), Some("web:a"));
+}
+
+/// Old and new CA overlap; afterwards only the new one counts, on both sides. Neither side restarts.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_replaced_without_a_restart() {
+    let Some(binary) = binary("certificate rotation") else {
+        return;
+    };
+    let limits = Limits {
+        stream_max_age: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let mut setup = Setup::start(binary, limits).await;
+    let (web, number, later) = (echo::tcp("web").await, free_port().await, free_port().await);
+    setup.programmed(&[tcp("web", number, &web)]).await;
+    setup.envoy.until_ready().await;
+
+    let new = Ca::new("xds, second");
+    // The new one first: Envoy's page of certificates shows the first of a bundle.
+    let both = format!("{}{}", new.pem(), setup.ca.pem());
+    setup
+        .plane
+        .tls
+        .reload(&setup.ca.material(&[&setup.ca, &new]))
+        .unwrap();
+    let before = serials(&setup.envoy).await.unwrap();
+    setup.envoy.replace_secret(&new.fleet(FLEET), &both);
+    let replaced = async |envoy: &Envoy| {
+        serials(envoy)
+            .await
+            .filter(|serials| serials.is_disjoint(&before))
+    };
+    setup.envoy.until("Envoy uses the new files", replaced).await;
+    setup.plane.tls.reload(&new.material(&[&new])).unwrap();
+    let refused = setup.plane.counter("refused_total", "tls_handshake");
+
+    // A change that arrives shows that a stream under the new certificates is open.
+    setup
+        .plane
+        .reported("streams of the old certificates are over", |report| {
+            report.fleets.is_empty()
+        })
+        .await;
+    setup
+        .programmed(&[tcp("web", number, &web), tcp("later", later, &web)])
+        .await;
+    assert_eq!(ask_tcp("127.0.0.1", later, "a").await.as_deref(), Some("web:a"));
+    assert_eq!(setup.plane.counter("refused_total", "tls_handshake"), refused);
+}
+
+/// The serial numbers of all certificates that Envoy has in use: its own and the CA it trusts.
+async fn serials(envoy: &Envoy) -> Option<BTreeSet<String>> {
+    let page = envoy.admin("/certs").await?;
+    std::fs::write("/tmp/certs.json", &page).unwrap();
+    let lines = page.lines().filter(|line| line.contains("serial_number"));
+    Some(lines.map(|line| line.trim().to_owned()).collect())
+        .filter(|serials: &BTreeSet<_>| serials.len() == 2)
+}
