@@ -1,0 +1,260 @@
+//! Command line. Every flag tells its unit and its default; flags that contradict each other are refused.
+
+use std::path::PathBuf;
+
+use api::names::{NameError, TenantNamespace};
+use clap::{ArgAction, Parser};
+use controller_kit::args::{AdminArgs, LeaseArgs, LogArgs};
+
+use crate::convert::nodes::NodeAddressType;
+use crate::convert::service::ClassPolicy;
+
+/// The agent in a tenant cluster: brings Services of type LoadBalancer and the Gateway API to the hub.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "kubelb-ccm", version, about)]
+pub struct Args {
+    /// Name of the Tenant on the hub that this cluster is. The credential must be for its namespace.
+    #[arg(long, env = "CLUSTER_NAME", value_parser = cluster_name)]
+    pub cluster_name: String,
+    /// Kubeconfig of the hub, read again when it changes. The namespace of its context is the tenant's; $HOME/.kube/kubelb unless told.
+    #[arg(long, env = "KUBELB_KUBECONFIG")]
+    pub kubelb_kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of the own cluster; the service account of the pod unless told.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of this process, of its credential Secret and its lease; that of the service account unless told.
+    #[arg(long, env = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Secret with the hub kubeconfig under the key "kubelb", in the namespace of this process. It is renewed before it ends.
+    #[arg(long, default_value = api::meta::TENANT_CREDENTIAL_SECRET)]
+    pub credential_secret: String,
+    /// Exchange the hub credential for the newer one that the hub offers, at half of its life.
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub renew_credential: bool,
+
+    /// Which address of a node the hub sends traffic to: ExternalIP or Hostname (InternalIP where a node has none), or InternalIP.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value = "ExternalIP",
+        help_heading = "Services"
+    )]
+    pub node_address_type: NodeAddressType,
+    /// Serve only Services with loadBalancerClass "kubelb". Otherwise those without a class as well; a foreign class never.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
+    pub use_loadbalancer_class: bool,
+    /// Do not serve Services.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
+    pub disable_service_controller: bool,
+
+    /// Serve the Gateway API. Its CRDs may be installed later.
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub enable_gateway_api: bool,
+    /// Serve Gateways by the controller name of their GatewayClass. There is no other way: false is refused.
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub use_gateway_class: bool,
+    /// Do not serve GatewayClasses and Gateways of this cluster. Routes still attach to Gateways of the hub.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_gateway_controller: bool,
+    /// Do not serve HTTPRoutes.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_httproute_controller: bool,
+    /// Do not serve GRPCRoutes.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_grpcroute_controller: bool,
+
+    /// Probes and metrics; metrics on :9445 unless told.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Leader election.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Flags that cannot be together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// Nothing would be served.
+    #[error(
+        "--disable-service-controller with --enable-gateway-api=false leaves nothing to serve: take one of them away"
+    )]
+    NothingToServe,
+    /// A switch of a part that is off as a whole.
+    #[error("{0} has no meaning with --enable-gateway-api=false: take one of them away")]
+    WithoutGatewayApi(&'static str),
+    /// Every kind is off.
+    #[error("--enable-gateway-api with every kind of it disabled: use --enable-gateway-api=false")]
+    NoGatewayKind,
+    /// Gateways without class.
+    #[error(
+        "--use-gateway-class=false is not supported: a Gateway belongs to the controller of its GatewayClass"
+    )]
+    GatewayClassRequired,
+    /// A class that no Service is looked at for.
+    #[error(
+        "--use-loadbalancer-class has no meaning with --disable-service-controller: take one of them away"
+    )]
+    ClassWithoutServices,
+    /// Where the hub kubeconfig is, is not known.
+    #[error("--kubelb-kubeconfig is not given and HOME is not set")]
+    NoKubeconfig,
+}
+
+fn cluster_name(text: &str) -> Result<String, NameError> {
+    TenantNamespace::of(text).map(|_| text.to_owned())
+}
+
+impl Args {
+    /// Refuses flags that contradict each other.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn check(&self) -> Result<(), ArgsError> {
+        let gateway_kinds = [
+            (self.disable_gateway_controller, "--disable-gateway-controller"),
+            (
+                self.disable_httproute_controller,
+                "--disable-httproute-controller",
+            ),
+            (
+                self.disable_grpcroute_controller,
+                "--disable-grpcroute-controller",
+            ),
+        ];
+        if !self.use_gateway_class {
+            return Err(ArgsError::GatewayClassRequired);
+        }
+        if !self.enable_gateway_api {
+            if let Some((_, flag)) = gateway_kinds.iter().find(|(disabled, _)| *disabled) {
+                return Err(ArgsError::WithoutGatewayApi(flag));
+            }
+            if self.disable_service_controller {
+                return Err(ArgsError::NothingToServe);
+            }
+        } else if gateway_kinds.iter().all(|(disabled, _)| *disabled) {
+            return Err(ArgsError::NoGatewayKind);
+        }
+        if self.use_loadbalancer_class && self.disable_service_controller {
+            return Err(ArgsError::ClassWithoutServices);
+        }
+        Ok(())
+    }
+
+    /// Where the hub kubeconfig is. `home` is the value of `HOME`.
+    ///
+    /// # Errors
+    /// When neither the flag nor `home` says it.
+    pub fn hub_kubeconfig(&self, home: Option<PathBuf>) -> Result<PathBuf, ArgsError> {
+        let default = || home.map(|home| home.join(".kube").join("kubelb"));
+        self.kubelb_kubeconfig
+            .clone()
+            .or_else(default)
+            .ok_or(ArgsError::NoKubeconfig)
+    }
+
+    /// Which Services are ours.
+    #[must_use]
+    pub fn class_policy(&self) -> ClassPolicy {
+        if self.use_loadbalancer_class {
+            ClassPolicy::OursOnly
+        } else {
+            ClassPolicy::DefaultOrOurs
+        }
+    }
+
+    /// Which kinds of the Gateway API are served.
+    #[must_use]
+    pub fn gateway_settings(&self) -> gateway_semantics::Settings {
+        gateway_semantics::Settings {
+            gateways: !self.disable_gateway_controller,
+            http_routes: !self.disable_httproute_controller,
+            grpc_routes: !self.disable_grpcroute_controller,
+            ..gateway_semantics::Settings::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(["kubelb-ccm", "--cluster-name=cluster-1"].iter().chain(flags))
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let args = parse(&[]).unwrap();
+        args.check().unwrap();
+        assert_eq!(args.class_policy(), ClassPolicy::DefaultOrOurs);
+        assert_eq!(args.node_address_type, NodeAddressType::ExternalIp);
+        assert_eq!(args.credential_secret, "kubelb-cluster");
+        assert_eq!(args.admin.metrics_or(9445).to_string(), ":9445");
+        assert!(args.enable_gateway_api && args.lease.enable_leader_election);
+    }
+
+    #[test]
+    fn flags_are_read_as_they_were_known() {
+        let args = parse(&[
+            "--node-address-type=InternalIP",
+            "--use-loadbalancer-class=true",
+            "--debug",
+        ])
+        .unwrap();
+        assert_eq!(args.node_address_type, NodeAddressType::InternalIp);
+        assert_eq!(args.class_policy(), ClassPolicy::OursOnly);
+        assert!(
+            parse(&["--use-loadbalancer-class"])
+                .unwrap()
+                .use_loadbalancer_class
+        );
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        let check = |flags: &[&str]| parse(flags).unwrap().check().unwrap_err();
+        assert_eq!(
+            check(&["--enable-gateway-api=false", "--disable-service-controller"]),
+            ArgsError::NothingToServe
+        );
+        assert_eq!(
+            check(&["--enable-gateway-api=false", "--disable-httproute-controller"]),
+            ArgsError::WithoutGatewayApi("--disable-httproute-controller")
+        );
+        assert_eq!(
+            check(&[
+                "--disable-gateway-controller",
+                "--disable-httproute-controller",
+                "--disable-grpcroute-controller"
+            ]),
+            ArgsError::NoGatewayKind
+        );
+        assert_eq!(
+            check(&["--use-loadbalancer-class", "--disable-service-controller"]),
+            ArgsError::ClassWithoutServices
+        );
+        assert_eq!(
+            check(&["--use-gateway-class=false"]),
+            ArgsError::GatewayClassRequired
+        );
+    }
+
+    #[test]
+    fn a_cluster_name_that_makes_no_namespace_is_refused() {
+        assert!(Args::try_parse_from(["kubelb-ccm", "--cluster-name=a.b"]).is_err());
+    }
+
+    #[test]
+    fn the_hub_kubeconfig_is_below_home_unless_told() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(
+            args.hub_kubeconfig(Some("/home/x".into())),
+            Ok("/home/x/.kube/kubelb".into())
+        );
+        assert_eq!(args.hub_kubeconfig(None), Err(ArgsError::NoKubeconfig));
+    }
+}

@@ -1,0 +1,337 @@
+//! Writes what was decided: first what others need, then what needs it; removal the other way round.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::meta::{COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
+use api::v1alpha1::{Route, SyncSecret, SyncSecretSpec, SyncSecretType};
+use controller_kit::Object;
+use controller_kit::apply::{Applier, Report};
+use controller_kit::diff::{Plan, plan};
+use controller_kit::object::ObjectError;
+use controller_kit::status::{StatusWrite, update_status};
+use controller_kit::watch::Synced;
+use gateway_semantics::{
+    ObjectRef, Outcome, SecretRef, Statuses, merge_class_status, merge_gateway_status, merge_route_parents,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Api;
+use kube::core::DynamicObject;
+use serde_json::{Map, Value};
+
+use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
+use super::GatewayApi;
+use super::stores::ROUTE_ORIGINS;
+use crate::FIELD_MANAGER;
+use crate::convert::origin::{Origin, metadata};
+use crate::hub::refusal::Refusal;
+
+/// Kind in the origin annotations of a SyncSecret.
+const SECRET_ORIGIN: &str = "Secret";
+/// Value of the component label on shadow Services.
+const SHADOW: &str = "shadow-service";
+
+/// What one run wrote.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// UIDs of objects whose status was written.
+    pub statuses: BTreeSet<String>,
+    /// Kind and namespace of what was changed, and whether all of it went well.
+    pub changed: BTreeMap<(String, String), bool>,
+    /// What was not taken, and will not be taken without a change.
+    pub refused: Vec<Refusal>,
+}
+
+impl Written {
+    fn note(&mut self, kind: &str, namespace: &str, success: bool) {
+        *self
+            .changed
+            .entry((kind.to_owned(), namespace.to_owned()))
+            .or_insert(true) &= success;
+    }
+}
+
+/// A plan in its two halves.
+struct Halves {
+    write: Plan,
+    remove: Plan,
+}
+
+fn halves(mut whole: Plan) -> Halves {
+    let delete = std::mem::take(&mut whole.delete);
+    Halves {
+        write: whole,
+        remove: Plan {
+            delete,
+            ..Plan::default()
+        },
+    }
+}
+
+impl GatewayApi {
+    /// Brings the own cluster and the hub to what was decided.
+    pub(super) async fn delegate(
+        &self,
+        outcome: &Outcome,
+        synced: &Synced,
+        written: &mut Written,
+    ) -> Result<(), ControllerError> {
+        let shadows = halves(self.plan_shadows(outcome)?);
+        let secrets = halves(self.plan_secrets(outcome)?);
+        let routes = self.plan_routes(outcome)?;
+        let tenant = Applier::new(self.context.tenant.clone(), FIELD_MANAGER, &[]);
+        let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]);
+
+        let mut result = Ok(());
+        result = result.and(self.note(tenant.execute(shadows.write, None, is_shadow).await, written));
+        result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
+        result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
+        if result.is_err() || !written.refused.is_empty() {
+            // A Route that could not be changed may still need what looks unwanted.
+            return result;
+        }
+        result = result.and(self.note(
+            hub.execute(secrets.remove, Some(synced), is_sync_secret).await,
+            written,
+        ));
+        result.and(self.note(
+            tenant.execute(shadows.remove, Some(synced), is_shadow).await,
+            written,
+        ))
+    }
+
+    fn plan_shadows(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
+        let desired = outcome
+            .shadow_services
+            .iter()
+            .map(Object::typed)
+            .collect::<Result<Vec<_>, _>>()?;
+        let names: BTreeSet<_> = desired.iter().map(|object| object.id().clone()).collect();
+        // Only what may be a shadow is turned into JSON: a cluster may have thousands of other Services.
+        let services = self.stores.services.snapshot();
+        let candidates = services.iter().filter(|service| {
+            let labels = service.metadata.labels.as_ref();
+            labels.is_some_and(|labels| labels.get(COMPONENT_LABEL).is_some_and(|value| value == SHADOW))
+                || names
+                    .iter()
+                    .any(|id| service.metadata.name.as_ref() == Some(&id.key.name))
+        });
+        let live = candidates
+            .map(|service| Object::typed(service.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(plan(desired, &live, is_shadow))
+    }
+
+    fn plan_secrets(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
+        let wanted = outcome
+            .sync_secrets
+            .iter()
+            .filter_map(|secret| self.sync_secret(secret));
+        let desired = wanted
+            .map(|secret| Object::typed(&secret))
+            .collect::<Result<Vec<_>, _>>()?;
+        let live = self.stores.sync_secrets.objects()?;
+        let mut plan = plan(desired, &live, is_sync_secret);
+        plan.delete
+            .retain(|object| !self.stores.is_from_undecodable(object));
+        Ok(plan)
+    }
+
+    fn sync_secret(&self, wanted: &SecretRef) -> Option<SyncSecret> {
+        let SecretRef { uid, namespace, name } = wanted;
+        let secret = self
+            .stores
+            .secrets
+            .get(namespace, name)
+            .filter(|s| s.metadata.uid.as_ref() == Some(uid))?;
+        let origin = Origin {
+            kind: SECRET_ORIGIN,
+            namespace,
+            name,
+            uid,
+        };
+        Some(SyncSecret {
+            metadata: metadata(origin, &self.context.hub_namespace, BTreeMap::new()),
+            spec: SyncSecretSpec {
+                type_: SyncSecretType::Tls,
+                data: secret.data.clone().unwrap_or_default(),
+            },
+            status: None,
+        })
+    }
+
+    fn plan_routes(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
+        let mut desired = Vec::new();
+        for (name, route) in &outcome.routes {
+            let metadata = ObjectMeta {
+                name: Some(name.clone()),
+                namespace: Some(self.context.hub_namespace.to_string()),
+                labels: Some(route.labels.clone()),
+                annotations: Some(route.annotations.clone()),
+                ..ObjectMeta::default()
+            };
+            desired.push(Object::typed(&Route {
+                metadata,
+                spec: route.spec.clone(),
+                status: None,
+            })?);
+        }
+        let live = self.stores.routes.objects()?;
+        let mut plan = plan(desired, &live, is_route);
+        plan.delete.retain(|object| {
+            !outcome.hold.contains(&object.id().key.name) && !self.stores.is_from_undecodable(object)
+        });
+        Ok(plan)
+    }
+
+    /// Logs and counts what was done. The error is one that may pass by itself.
+    fn note(&self, report: Report, written: &mut Written) -> Result<(), ControllerError> {
+        let tenant = &*self.context.hub_namespace;
+        for object in &report.applied {
+            let (namespace, name) = origin_name(object).unwrap_or_default();
+            let kind = origin_kind(object).unwrap_or_default();
+            tracing::info!(tenant, kind, namespace, name, object = %object.id(), "object written");
+            written.note(kind, namespace, true);
+        }
+        for id in &report.deleted {
+            tracing::info!(tenant, object = %id, "object removed");
+        }
+        for id in &report.foreign {
+            tracing::warn!(tenant, object = %id, "an object of this name exists and is not ours: it is left alone");
+        }
+        let refusals = self.context.refusals(&report);
+        for object in refusals
+            .iter()
+            .filter_map(|r| self.stores.object_of(&r.id.as_ref()?.key.name))
+        {
+            written.note(object.kind.as_str(), &object.namespace, false);
+        }
+        let is_transient = refusals.iter().any(|refusal| refusal.is_transient);
+        written
+            .refused
+            .extend(refusals.into_iter().filter(|refusal| !refusal.is_transient));
+        if is_transient {
+            report.into_result()?;
+        }
+        Ok(())
+    }
+
+    /// Writes each status that differs, one write an object.
+    pub(super) async fn write_statuses(
+        &self,
+        statuses: &Statuses,
+        now: &Time,
+        written: &mut Written,
+    ) -> Result<(), ControllerError> {
+        let Statuses {
+            gateway_classes,
+            gateways,
+            routes,
+        } = statuses;
+        let controller = &self.settings.controller_name;
+        let mut result = Ok(());
+        for (object, wanted) in gateway_classes {
+            let merge = |existing: &Value| merge_class_status(existing, wanted, object.generation, now);
+            result = result.and(self.write_status(object, merge, written).await);
+        }
+        for (object, wanted) in gateways {
+            let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
+            result = result.and(self.write_status(object, merge, written).await);
+        }
+        for (object, wanted) in routes {
+            let merge =
+                |existing: &Value| merge_route_parents(existing, wanted, controller, object.generation, now);
+            result = result.and(self.write_status(object, merge, written).await);
+        }
+        result
+    }
+
+    async fn write_status(
+        &self,
+        object: &ObjectRef,
+        merge: impl Fn(&Value) -> Option<Value>,
+        written: &mut Written,
+    ) -> Result<(), ControllerError> {
+        let ObjectRef {
+            kind,
+            namespace,
+            name,
+            uid,
+            generation: _,
+        } = object;
+        let store = self.stores.of_kind(*kind);
+        let Some(current) = store.get(namespace, name) else {
+            return Ok(());
+        };
+        let api: Api<DynamicObject> = match namespace.as_str() {
+            "" => Api::all_with(self.context.tenant.clone(), store.resource()),
+            namespace => Api::namespaced_with(self.context.tenant.clone(), namespace, store.resource()),
+        };
+        let change = |object: &DynamicObject| {
+            let existing = object.data.get("status").unwrap_or(&Value::Null);
+            merge(existing).map(|wanted| replacement(existing, wanted))
+        };
+        let outcome = update_status(&api, current.as_ref(), FIELD_MANAGER, change).await;
+        match outcome {
+            Ok(StatusWrite::Written) => {
+                let (tenant, kind) = (&*self.context.hub_namespace, kind.as_str());
+                tracing::info!(tenant, kind, namespace, name, "status written");
+                written.statuses.insert(uid.clone());
+                written.note(kind, namespace, true);
+            }
+            Ok(StatusWrite::Unchanged | StatusWrite::Gone) => {}
+            Err(error) => {
+                written.note(kind.as_str(), namespace, false);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A merge patch that makes `existing` be `wanted`: what is not wanted any more must be named.
+fn replacement(existing: &Value, wanted: Value) -> Value {
+    let Value::Object(mut patch) = wanted else {
+        return wanted;
+    };
+    let gone: Map<String, Value> = existing
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !patch.contains_key(*key))
+        .map(|(key, _)| (key.clone(), Value::Null))
+        .collect();
+    patch.extend(gone);
+    Value::Object(patch)
+}
+
+fn is_shadow(object: &Object) -> bool {
+    object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY) && object.label(COMPONENT_LABEL) == Some(SHADOW)
+}
+
+fn is_sync_secret(object: &Object) -> bool {
+    is_made_from(object, &[SECRET_ORIGIN])
+}
+
+fn is_route(object: &Object) -> bool {
+    is_made_from(object, &ROUTE_ORIGINS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_replaced_with_what_is_not_wanted_any_more_named() {
+        let existing = json!({"addresses": [1], "listeners": []});
+        assert_eq!(
+            replacement(&existing, json!({"listeners": [2]})),
+            json!({"listeners": [2], "addresses": null})
+        );
+        assert_eq!(
+            replacement(&Value::Null, json!({"parents": []})),
+            json!({"parents": []})
+        );
+    }
+}

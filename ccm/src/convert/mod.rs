@@ -1,0 +1,5 @@
+//! Tenant objects to hub objects. Pure: plain data in, plain data out.
+
+pub mod nodes;
+pub mod origin;
+pub mod service;

@@ -1,0 +1,264 @@
+//! A tenant Service of type LoadBalancer to the hub's LoadBalancer. Pure.
+//!
+//! What cannot be served is said in words that name the field; it never becomes something else in silence.
+
+use api::meta::DEFAULT_NAME;
+use api::names::PortNumber;
+use api::v1alpha1::{
+    AddressesReference, AnnotationSettings, EndpointPort, EndpointSet, ExternalTrafficPolicy, LoadBalancer,
+    LoadBalancerPort, LoadBalancerSpec, LoadBalancerType, Persistence, PersistenceType, Protocol,
+};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+
+use super::origin::{Origin, metadata};
+use crate::annotations::propagated;
+use crate::notice::{Notice, reason};
+
+/// Kind in the origin annotations.
+pub const ORIGIN_KIND: &str = "Service";
+
+/// Which Services of type LoadBalancer are ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClassPolicy {
+    /// No class, or class `kubelb`.
+    #[default]
+    DefaultOrOurs,
+    /// Class `kubelb` only.
+    OursOnly,
+}
+
+/// What everything that is converted has in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Namespace of the tenant on the hub.
+    pub hub_namespace: &'a str,
+    /// Which Services are ours.
+    pub class_policy: ClassPolicy,
+    /// Which annotations reach the hub.
+    pub annotations: &'a AnnotationSettings,
+    /// True when at least one node takes traffic.
+    pub has_nodes: bool,
+}
+
+/// What is to be on the hub for a Service.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// Not a Service of ours: nothing is to be there.
+    NotOurs,
+    /// Ours, but nothing of it can be served: nothing is to be there.
+    Nothing,
+    /// Ours, but not known yet: what is there stays.
+    Hold,
+    /// This.
+    Served(Box<LoadBalancer>),
+}
+
+/// The result for one Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversion {
+    /// What is to be on the hub.
+    pub wanted: Wanted,
+    /// What the tenant is to be told.
+    pub notices: Vec<Notice>,
+}
+
+/// True when the Service is this agent's to serve. A foreign class is never claimed; a Service that is being
+/// deleted is given up at once.
+#[must_use]
+pub fn is_claimed(service: &Service, policy: ClassPolicy) -> bool {
+    let Some(spec) = &service.spec else { return false };
+    if spec.type_.as_deref() != Some("LoadBalancer") || service.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
+    match (spec.load_balancer_class.as_deref(), policy) {
+        (Some(class), _) => class == api::meta::CLASS_NAME,
+        (None, ClassPolicy::DefaultOrOurs) => true,
+        (None, ClassPolicy::OursOnly) => false,
+    }
+}
+
+/// Converts one Service.
+#[must_use]
+pub fn convert(service: &Service, settings: &Settings<'_>) -> Conversion {
+    let not_ours = Conversion {
+        wanted: Wanted::NotOurs,
+        notices: Vec::new(),
+    };
+    if !is_claimed(service, settings.class_policy) {
+        return not_ours;
+    }
+    let (Some(spec), Some(origin)) = (&service.spec, origin_of(service)) else {
+        return not_ours;
+    };
+    let mut notices = unserved_fields(spec);
+    let pairs = match pair_ports(spec, &mut notices) {
+        Pairs::NodePortMissing => {
+            return Conversion {
+                wanted: Wanted::Hold,
+                notices,
+            };
+        }
+        Pairs::None => {
+            return Conversion {
+                wanted: Wanted::Nothing,
+                notices,
+            };
+        }
+        Pairs::Some(pairs) => pairs,
+    };
+    if !settings.has_nodes {
+        notices.push(Notice::new(
+            reason::NO_NODES,
+            "no node of this cluster takes traffic from outside yet",
+        ));
+    }
+    let annotations = propagated(
+        service
+            .metadata
+            .annotations
+            .as_ref()
+            .unwrap_or(&Default::default()),
+        settings.annotations,
+    );
+    let load_balancer = LoadBalancer {
+        metadata: metadata(origin, settings.hub_namespace, annotations),
+        spec: load_balancer_spec(spec, pairs),
+        status: None,
+    };
+    Conversion {
+        wanted: Wanted::Served(Box::new(load_balancer)),
+        notices,
+    }
+}
+
+fn origin_of(service: &Service) -> Option<Origin<'_>> {
+    Some(Origin {
+        kind: ORIGIN_KIND,
+        namespace: service.metadata.namespace.as_deref()?,
+        name: service.metadata.name.as_deref()?,
+        uid: service.metadata.uid.as_deref()?,
+    })
+}
+
+fn load_balancer_spec(spec: &ServiceSpec, pairs: Vec<(LoadBalancerPort, EndpointPort)>) -> LoadBalancerSpec {
+    let (listeners, endpoints) = pairs.into_iter().unzip();
+    LoadBalancerSpec {
+        endpoints: vec![EndpointSet {
+            name: String::new(),
+            addresses: Vec::new(),
+            addresses_reference: Some(AddressesReference {
+                name: DEFAULT_NAME.to_owned(),
+            }),
+            ports: endpoints,
+        }],
+        ports: listeners,
+        hostname: None,
+        type_: LoadBalancerType::LoadBalancer,
+        external_traffic_policy: spec
+            .external_traffic_policy
+            .as_deref()
+            .and_then(|policy| match policy {
+                "Local" => Some(ExternalTrafficPolicy::Local),
+                "Cluster" => Some(ExternalTrafficPolicy::Cluster),
+                _ => None,
+            }),
+        persistence: (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Persistence {
+            type_: PersistenceType::SourceIP,
+        }),
+    }
+}
+
+/// Fields that a person may rely on and that are not served.
+fn unserved_fields(spec: &ServiceSpec) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if spec
+        .load_balancer_source_ranges
+        .as_ref()
+        .is_some_and(|ranges| !ranges.is_empty())
+    {
+        notices.push(Notice::new(
+            reason::UNSUPPORTED_VALUE,
+            "spec.loadBalancerSourceRanges is ignored: clients from every address can connect",
+        ));
+    }
+    if spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+        notices.push(Notice::new(
+            reason::UNSUPPORTED_VALUE,
+            "spec.loadBalancerIP is ignored: the hub chooses the address",
+        ));
+    }
+    notices
+}
+
+enum Pairs {
+    None,
+    NodePortMissing,
+    Some(Vec<(LoadBalancerPort, EndpointPort)>),
+}
+
+/// Pairs each served port with the port that answers for it on every node.
+fn pair_ports(spec: &ServiceSpec, notices: &mut Vec<Notice>) -> Pairs {
+    let mut pairs = Vec::new();
+    let mut missing = false;
+    for (index, port) in spec.ports.iter().flatten().enumerate() {
+        let Some(protocol) = protocol_of(port) else {
+            notices.push(Notice::new(
+                reason::UNSUPPORTED_PORT,
+                format!(
+                    "spec.ports[{index}].protocol {} is not served, the port is left out: use TCP or UDP",
+                    port.protocol.as_deref().unwrap_or_default()
+                ),
+            ));
+            continue;
+        };
+        let node_port = PortNumber::try_from(port.node_port.unwrap_or(0));
+        match (PortNumber::try_from(port.port), node_port) {
+            (Ok(listener), Ok(node_port)) => pairs.push(pair(port, listener, node_port, protocol)),
+            _ => {
+                missing = true;
+                notices.push(Notice::new(
+                    reason::UNSUPPORTED_VALUE,
+                    format!(
+                        "spec.ports[{index}].nodePort is not set, so nothing answers on the nodes: set \
+                         spec.allocateLoadBalancerNodePorts to true"
+                    ),
+                ));
+            }
+        }
+    }
+    match (missing, pairs.is_empty()) {
+        (true, _) => Pairs::NodePortMissing,
+        (false, true) => Pairs::None,
+        (false, false) => Pairs::Some(pairs),
+    }
+}
+
+fn pair(
+    port: &ServicePort,
+    listener: PortNumber,
+    node_port: PortNumber,
+    protocol: Protocol,
+) -> (LoadBalancerPort, EndpointPort) {
+    let name = port.name.clone().filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| format!("{listener}-{}", protocol.as_str().to_ascii_lowercase()));
+    (
+        LoadBalancerPort {
+            name: name.clone(),
+            protocol,
+            port: listener,
+        },
+        EndpointPort {
+            name,
+            port: node_port,
+            protocol,
+        },
+    )
+}
+
+fn protocol_of(port: &ServicePort) -> Option<Protocol> {
+    match port.protocol.as_deref() {
+        None | Some("TCP" | "") => Some(Protocol::TCP),
+        Some("UDP") => Some(Protocol::UDP),
+        Some(_) => None,
+    }
+}

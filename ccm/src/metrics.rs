@@ -1,0 +1,163 @@
+//! The metrics of this agent, prefix `kubelb_ccm_`. Labels come from closed sets and namespaces; object names
+//! are never labels.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use controller_kit::metrics::{Metrics, MetricsError};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// Prefix of every metric.
+pub const PREFIX: &str = "kubelb_ccm";
+
+fn name(what: &str) -> String {
+    format!("{PREFIX}_{what}")
+}
+
+/// The connection to the hub.
+#[derive(Debug, Clone)]
+pub struct HubMetrics {
+    connected: IntGauge,
+    latency: HistogramVec,
+    operations: IntCounterVec,
+    errors: IntCounterVec,
+}
+
+impl HubMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            connected: metrics.gauge(
+                &name("kubelb_cluster_connected"),
+                "1 while the hub answers and may be written to.",
+            )?,
+            latency: metrics.durations(
+                &name("kubelb_cluster_latency_seconds"),
+                "Time until the hub answered.",
+                &["operation"],
+            )?,
+            operations: metrics.counters(
+                &name("kubelb_cluster_operations_total"),
+                "Requests to the hub.",
+                &["operation", "result"],
+            )?,
+            errors: metrics.counters(
+                &name("hub_errors_total"),
+                "What is wrong with the hub, by cause.",
+                &["reason"],
+            )?,
+        })
+    }
+
+    /// One request was answered, or not. That something is not there is an answer, not an error.
+    pub fn request(&self, operation: &str, took: Duration, status: Option<u16>) {
+        let success = status.is_some_and(|status| status < 400 || (status == 404 && operation == "get"));
+        let result = if success { "success" } else { "error" };
+        self.latency
+            .with_label_values(&[operation])
+            .observe(took.as_secs_f64());
+        self.operations.with_label_values(&[operation, result]).inc();
+    }
+
+    /// Whether the hub can be used.
+    pub fn connected(&self, connected: bool) {
+        self.connected.set(i64::from(connected));
+    }
+
+    /// Something is wrong.
+    pub fn error(&self, reason: &str) {
+        self.errors.with_label_values(&[reason]).inc();
+    }
+}
+
+/// One kind of tenant object that is brought to the hub.
+#[derive(Debug, Clone)]
+pub struct KindMetrics {
+    managed: IntGaugeVec,
+    duration: HistogramVec,
+    total: IntCounterVec,
+}
+
+impl KindMetrics {
+    /// Registers `managed_<plural>`, `<singular>_reconcile_duration_seconds` and `<singular>_reconcile_total`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics, singular: &str, managed: &str) -> Result<Self, MetricsError> {
+        Ok(Self {
+            managed: metrics.gauges(
+                &name(managed),
+                "Objects of this cluster that are served.",
+                &["namespace"],
+            )?,
+            duration: metrics.durations(
+                &name(&format!("{singular}_reconcile_duration_seconds")),
+                "Duration of the runs that changed something in the namespace.",
+                &["namespace"],
+            )?,
+            total: metrics.counters(
+                &name(&format!("{singular}_reconcile_total")),
+                "Objects that were changed, by result.",
+                &["namespace", "result"],
+            )?,
+        })
+    }
+
+    /// How many objects are served, by namespace.
+    pub fn managed(&self, by_namespace: &BTreeMap<String, i64>) {
+        // A namespace that has none any more must not show its last number for ever.
+        self.managed.reset();
+        for (namespace, count) in by_namespace {
+            self.managed.with_label_values(&[namespace]).set(*count);
+        }
+    }
+
+    /// Something of the namespace was changed, or could not be.
+    pub fn changed(&self, namespace: &str, took: Duration, success: bool) {
+        let result = if success { "success" } else { "error" };
+        self.duration
+            .with_label_values(&[namespace])
+            .observe(took.as_secs_f64());
+        self.total.with_label_values(&[namespace, result]).inc();
+    }
+}
+
+/// Nodes.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics {
+    nodes: IntGauge,
+    duration: HistogramVec,
+    total: IntCounterVec,
+}
+
+impl NodeMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            nodes: metrics.gauge(&name("nodes"), "Nodes that take traffic.")?,
+            duration: metrics.durations(
+                &name("node_reconcile_duration_seconds"),
+                "Duration of node runs.",
+                &[],
+            )?,
+            total: metrics.counters(&name("node_reconcile_total"), "Node runs.", &["result"])?,
+        })
+    }
+
+    /// One run ended.
+    pub fn run(&self, serving: usize, took: Duration, success: bool) {
+        self.nodes.set(i64::try_from(serving).unwrap_or(i64::MAX));
+        self.duration
+            .with_label_values::<&str>(&[])
+            .observe(took.as_secs_f64());
+        self.total
+            .with_label_values(&[if success { "success" } else { "error" }])
+            .inc();
+    }
+}

@@ -1,0 +1,3 @@
+//! Facts from the hub to the status of tenant objects. Pure.
+
+pub mod service;

@@ -1,0 +1,275 @@
+//! The status of a tenant Service, from the hub's LoadBalancer. Pure.
+//!
+//! The hub's status counts only for the generation it was made for. An address is cleared when what served it
+//! is gone, so that nobody trusts an address that leads nowhere; but never an address that another
+//! implementation wrote.
+
+use api::condition::find;
+use api::v1alpha1::{LoadBalancer, load_balancer_condition as condition};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
+use serde_json::{Value, json};
+
+use crate::convert::service::{ClassPolicy, is_claimed};
+use crate::notice::Notice;
+
+/// What is known of the hub's LoadBalancer for a Service.
+#[derive(Debug, Clone, Copy)]
+pub enum HubView<'a> {
+    /// It is there.
+    Found(&'a LoadBalancer),
+    /// It is not there, and the hub refused to make it or nothing of the Service can be served.
+    Absent,
+    /// It is not there yet.
+    Pending,
+}
+
+/// The part of the Service's status that shall be different, as a merge patch; none if it is right.
+#[must_use]
+pub fn project(service: &Service, policy: ClassPolicy, hub: HubView<'_>) -> Option<Value> {
+    let current = current_ingress(service);
+    let wanted = if is_claimed(service, policy) {
+        wanted(current, hub)
+    } else {
+        given_up(current, hub)
+    };
+    wanted
+        .filter(|wanted| !is_same(wanted, current))
+        .map(|wanted| patch(&wanted))
+}
+
+fn wanted(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<LoadBalancerIngress>> {
+    match hub {
+        HubView::Found(load_balancer) => hub_ingress(load_balancer),
+        HubView::Absent => (!current.is_empty()).then(Vec::new),
+        HubView::Pending => None,
+    }
+}
+
+/// A Service that is not ours any more keeps its status, unless it is the one that we wrote.
+fn given_up(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<LoadBalancerIngress>> {
+    let HubView::Found(load_balancer) = hub else {
+        return None;
+    };
+    let ours = load_balancer
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let same = ours.is_some_and(|ours| !ours.ingress.is_empty() && is_same(&ours.ingress, current));
+    same.then(Vec::new)
+}
+
+/// None while the hub's status is about an older spec: what is there stays.
+fn hub_ingress(load_balancer: &LoadBalancer) -> Option<Vec<LoadBalancerIngress>> {
+    let status = load_balancer.status.as_ref()?;
+    let observed = status.observed_generation?;
+    if Some(observed) != load_balancer.metadata.generation {
+        return None;
+    }
+    Some(
+        status
+            .load_balancer
+            .as_ref()
+            .map(|addresses| addresses.ingress.clone())
+            .unwrap_or_default(),
+    )
+}
+
+/// Equal but for what the API server fills in: an IP address has the mode `VIP` unless told.
+fn is_same(a: &[LoadBalancerIngress], b: &[LoadBalancerIngress]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| with_default(a) == with_default(b))
+}
+
+fn with_default(ingress: &LoadBalancerIngress) -> LoadBalancerIngress {
+    let mut ingress = ingress.clone();
+    if ingress.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+        ingress.ip_mode.get_or_insert_with(|| "VIP".to_owned());
+    }
+    ingress.ports = ingress.ports.filter(|ports| !ports.is_empty());
+    ingress
+}
+
+fn current_ingress(service: &Service) -> &[LoadBalancerIngress] {
+    let status = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    status
+        .and_then(|status| status.ingress.as_deref())
+        .unwrap_or_default()
+}
+
+fn patch(ingress: &[LoadBalancerIngress]) -> Value {
+    match ingress {
+        [] => json!({"loadBalancer": {"ingress": null}}),
+        some => json!({"loadBalancer": {"ingress": some}}),
+    }
+}
+
+/// The first address of a Service's status, for an Event.
+#[must_use]
+pub fn first_address(patch: &Value) -> Option<&str> {
+    let first = patch.pointer("/loadBalancer/ingress/0")?;
+    first
+        .get("ip")
+        .or_else(|| first.get("hostname"))
+        .and_then(Value::as_str)
+}
+
+/// What the hub refuses or cannot do, in its own words.
+#[must_use]
+pub fn refusals(load_balancer: &LoadBalancer) -> Vec<Notice> {
+    let generation = load_balancer.metadata.generation;
+    let conditions = load_balancer
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let refused = |type_: &str, reasons: &[&str]| {
+        find(conditions, type_)
+            .filter(|c| c.status == "False" && c.observed_generation == generation)
+            .filter(|c| reasons.is_empty() || reasons.contains(&c.reason.as_str()))
+            .map(|c| Notice::of_hub(&c.reason, &c.message))
+    };
+    let accepted = refused(condition::ACCEPTED, &[]);
+    let programmed = refused(
+        condition::PROGRAMMED,
+        &[condition::REASON_REJECTED, condition::REASON_PORTS_EXHAUSTED],
+    );
+    accepted.or(programmed).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(class: Option<&str>, ingress: Value) -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": "web", "uid": "u"},
+            "spec": {"type": "LoadBalancer", "loadBalancerClass": class},
+            "status": {"loadBalancer": {"ingress": ingress}},
+        }))
+        .unwrap()
+    }
+
+    fn hub(generation: i64, observed: i64, ingress: Value) -> LoadBalancer {
+        serde_json::from_value(json!({
+            "apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "LoadBalancer",
+            "metadata": {"name": "u", "generation": generation},
+            "spec": {"endpoints": [], "ports": []},
+            "status": {"observedGeneration": observed, "loadBalancer": {"ingress": ingress}},
+        }))
+        .unwrap()
+    }
+
+    const OURS: ClassPolicy = ClassPolicy::DefaultOrOurs;
+
+    #[test]
+    fn the_hubs_addresses_arrive_with_ip_mode_and_ports() {
+        let ingress =
+            json!([{"ip": "192.0.2.7", "ipMode": "VIP", "ports": [{"port": 80, "protocol": "TCP"}]}]);
+        let patch = project(
+            &service(None, json!([])),
+            OURS,
+            HubView::Found(&hub(2, 2, ingress.clone())),
+        )
+        .unwrap();
+        assert_eq!(patch, json!({"loadBalancer": {"ingress": ingress}}));
+        assert_eq!(first_address(&patch), Some("192.0.2.7"));
+    }
+
+    #[test]
+    fn a_status_that_is_right_needs_no_write() {
+        let ingress = json!([{"ip": "192.0.2.7"}]);
+        let hub = hub(2, 2, ingress.clone());
+        assert_eq!(project(&service(None, ingress), OURS, HubView::Found(&hub)), None);
+    }
+
+    #[test]
+    fn the_ip_mode_that_the_api_server_fills_in_is_no_difference() {
+        let stored = json!([{"ip": "192.0.2.7", "ipMode": "VIP"}]);
+        let hub = hub(2, 2, json!([{"ip": "192.0.2.7"}]));
+        assert_eq!(
+            project(&service(None, stored.clone()), OURS, HubView::Found(&hub)),
+            None
+        );
+        assert!(
+            project(
+                &service(None, stored),
+                ClassPolicy::OursOnly,
+                HubView::Found(&hub)
+            )
+            .is_some()
+        );
+    }
+
+    #[test]
+    fn a_status_of_an_older_generation_does_not_count() {
+        let hub = hub(3, 2, json!([{"ip": "192.0.2.8"}]));
+        assert_eq!(
+            project(
+                &service(None, json!([{"ip": "192.0.2.7"}])),
+                OURS,
+                HubView::Found(&hub)
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn an_address_that_the_hub_took_away_is_cleared() {
+        let hub = hub(2, 2, json!([]));
+        let patch = project(
+            &service(None, json!([{"ip": "192.0.2.7"}])),
+            OURS,
+            HubView::Found(&hub),
+        );
+        assert_eq!(patch, Some(json!({"loadBalancer": {"ingress": null}})));
+    }
+
+    #[test]
+    fn an_address_is_cleared_when_the_hub_refuses_but_not_while_it_is_being_made() {
+        let service = service(Some("kubelb"), json!([{"ip": "192.0.2.7"}]));
+        assert!(project(&service, OURS, HubView::Absent).is_some());
+        assert_eq!(project(&service, OURS, HubView::Pending), None);
+    }
+
+    #[test]
+    fn the_status_of_a_foreign_class_is_never_touched() {
+        let foreign = service(Some("other"), json!([{"ip": "198.51.100.1"}]));
+        assert_eq!(project(&foreign, OURS, HubView::Absent), None);
+        assert_eq!(
+            project(
+                &foreign,
+                OURS,
+                HubView::Found(&hub(2, 2, json!([{"ip": "192.0.2.7"}])))
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn our_address_is_cleared_when_the_service_is_not_ours_any_more() {
+        let ingress = json!([{"ip": "192.0.2.7"}]);
+        let given_up = service(None, ingress.clone());
+        let patch = project(
+            &given_up,
+            ClassPolicy::OursOnly,
+            HubView::Found(&hub(2, 2, ingress)),
+        );
+        assert_eq!(patch, Some(json!({"loadBalancer": {"ingress": null}})));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_hubs_words_and_only_for_this_generation() {
+        let mut hub = hub(2, 2, json!([]));
+        let refusal = json!([{"type": "Accepted", "status": "False", "reason": "LimitExceeded",
+            "message": "10 of 10 are in use", "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        hub.status.as_mut().unwrap().conditions = serde_json::from_value(refusal).unwrap();
+        assert_eq!(
+            refusals(&hub),
+            [Notice::new("LimitExceeded", "10 of 10 are in use")]
+        );
+        hub.metadata.generation = Some(3);
+        assert!(refusals(&hub).is_empty());
+    }
+}

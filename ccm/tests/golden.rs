@@ -1,0 +1,74 @@
+//! One case, one behaviour: a tenant Service in, what is wanted on the hub and what is told out.
+
+use api::v1alpha1::AnnotationSettings;
+use k8s_openapi::api::core::v1::Service;
+use kubelb_ccm::convert::service::{ClassPolicy, Settings, Wanted, convert};
+use serde_json::json;
+
+fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
+    Settings {
+        hub_namespace: "tenant-a",
+        class_policy: ClassPolicy::DefaultOrOurs,
+        annotations,
+        has_nodes: true,
+    }
+}
+
+#[test]
+fn each_service_case_becomes_what_its_snapshot_says() {
+    let annotations = AnnotationSettings {
+        propagated_annotations: Some([("lb.example.com/*".to_owned(), String::new())].into()),
+        ..AnnotationSettings::default()
+    };
+    insta::glob!("cases/*.in.yaml", |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let service: Service = serde_saphyr::from_str(&text).unwrap();
+        let conversion = convert(&service, &settings(&annotations));
+        let wanted = match conversion.wanted {
+            Wanted::NotOurs => json!("not ours"),
+            Wanted::Nothing => json!("nothing"),
+            Wanted::Hold => json!("hold"),
+            Wanted::Served(load_balancer) => serde_json::to_value(load_balancer).unwrap(),
+        };
+        let told: Vec<_> = conversion
+            .notices
+            .iter()
+            .map(|n| format!("{}: {}", n.reason, n.message))
+            .collect();
+        insta::assert_yaml_snapshot!(json!({"wanted": wanted, "told": told}));
+    });
+}
+
+#[test]
+fn with_the_class_flag_a_service_without_class_is_not_ours() {
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/tcp-and-udp-on-one-port-number.in.yaml"
+    ));
+    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let annotations = AnnotationSettings::default();
+    let settings = Settings {
+        class_policy: ClassPolicy::OursOnly,
+        ..settings(&annotations)
+    };
+    assert_eq!(convert(&service, &settings).wanted, Wanted::NotOurs);
+}
+
+#[test]
+fn a_cluster_without_nodes_is_told_on_the_service_and_served_all_the_same() {
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/class-kubelb-is-ours.in.yaml"
+    ));
+    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let annotations = AnnotationSettings::default();
+    let conversion = convert(
+        &service,
+        &Settings {
+            has_nodes: false,
+            ..settings(&annotations)
+        },
+    );
+    assert!(matches!(conversion.wanted, Wanted::Served(_)));
+    assert_eq!(conversion.notices[0].reason, "NoNodes");
+}

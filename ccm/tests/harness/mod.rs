@@ -1,0 +1,275 @@
+//! Two API servers in memory, with what the loops need around them.
+
+#![allow(dead_code)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::v1alpha1::{Addresses, LoadBalancer, TenantState};
+use controller_kit::CancellationToken;
+use controller_kit::events::Recorder;
+use controller_kit::lease::Leadership;
+use controller_kit::metrics::Metrics;
+use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
+use controller_kit::watch::{Watch, WatchMetrics};
+use k8s_openapi::api::core::v1::{Node, Service};
+use kube::Client;
+use kubelb_ccm::controller::gateway::{GatewayApi, GatewayMetrics, Shared, Stores};
+use kubelb_ccm::controller::nodes::Nodes;
+use kubelb_ccm::controller::services::Services;
+use kubelb_ccm::controller::{Context, Gate, Told};
+use kubelb_ccm::convert::nodes::NodeAddressType;
+use kubelb_ccm::convert::service::ClassPolicy;
+use kubelb_ccm::hub::fault::Fault;
+use kubelb_ccm::hub::probe::Answer;
+use kubelb_ccm::metrics::{HubMetrics, KindMetrics, NodeMetrics};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub const HUB: &str = "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a";
+
+#[derive(Clone, Default)]
+struct Refusals(Arc<Mutex<Vec<(String, u16, String)>>>);
+
+pub struct World {
+    pub tenant: MemoryApi,
+    pub hub: MemoryApi,
+    pub metrics: Metrics,
+    tenant_front: FakeApi,
+    hub_front: FakeApi,
+    refusals: Refusals,
+    tenant_away: Arc<Mutex<bool>>,
+    answers: watch::Sender<Answer>,
+    hub_metrics: HubMetrics,
+    stop: CancellationToken,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let (tenant, hub) = (MemoryApi::new(), MemoryApi::new());
+        let refusals = Refusals::default();
+        let tenant_away = Arc::new(Mutex::new(false));
+        let (behind, refuse) = (hub.clone(), refusals.clone());
+        let hub_front =
+            FakeApi::new(move |request| refuse.reply(request).unwrap_or_else(|| behind.reply(request)));
+        let (behind, away) = (tenant.clone(), tenant_away.clone());
+        let tenant_front = FakeApi::new(move |request| match *away.lock().unwrap() {
+            true => Reply::error(503, "away"),
+            false => behind.reply(request),
+        });
+        let metrics = Metrics::new();
+        let hub_metrics = HubMetrics::new(&metrics).unwrap();
+        let answers = watch::Sender::new(Answer {
+            fault: None,
+            state: None,
+        });
+        let world = Self {
+            tenant,
+            hub,
+            metrics,
+            tenant_front,
+            hub_front,
+            refusals,
+            tenant_away,
+            answers,
+            hub_metrics,
+            stop: CancellationToken::new(),
+        };
+        world.put_hub("tenantstates", json!({"metadata": {"name": "default"}, "spec": {}, "status": {"tenant": "a", "allowedDomains": ["**"]}}));
+        world.put_hub(
+            "addresses",
+            json!({"metadata": {"name": "default"}, "spec": {"addresses": [{"ip": "10.9.9.9"}]}}),
+        );
+        world
+    }
+
+    fn context(&self) -> Context {
+        let tenant = self.tenant_front.client();
+        Context {
+            tenant: tenant.clone(),
+            hub: self.hub_client(),
+            hub_namespace: "tenant-a".into(),
+            gate: Gate::new(Leadership::always(), self.answers.subscribe()),
+            recorder: Recorder::new(tenant, "kubelb.k8c.io/ccm", "test"),
+            hub_metrics: self.hub_metrics.clone(),
+        }
+    }
+
+    fn hub_client(&self) -> Client {
+        self.hub_front.client()
+    }
+
+    pub fn services_unsynced(&self) -> Services {
+        let (tenant, hub) = (self.tenant_front.client(), self.hub_client());
+        Services {
+            context: self.context(),
+            services: Watch::<Service>::all(tenant).spawn(&self.stop),
+            load_balancers: Watch::<LoadBalancer>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
+            addresses: Watch::<Addresses>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
+            states: Watch::<TenantState>::namespaced(hub, "tenant-a").spawn(&self.stop),
+            class_policy: ClassPolicy::DefaultOrOurs,
+            metrics: KindMetrics::new(&Metrics::new(), "service", "managed_services_total").unwrap(),
+            told: Told::default(),
+        }
+    }
+
+    pub async fn services(&self) -> Services {
+        let services = self.services_unsynced();
+        services.services.synced().await;
+        services.load_balancers.synced().await;
+        services.addresses.synced().await;
+        services.states.synced().await;
+        services
+    }
+
+    pub async fn nodes(&self) -> Nodes {
+        let nodes = Nodes {
+            context: self.context(),
+            nodes: Watch::<Node>::all(self.tenant_front.client()).spawn(&self.stop),
+            addresses: Watch::<Addresses>::namespaced(self.hub_client(), "tenant-a").spawn(&self.stop),
+            address_type: NodeAddressType::InternalIp,
+            metrics: NodeMetrics::new(&Metrics::new()).unwrap(),
+            about: Some(api::names::object_reference("v1", "Pod", "kubelb", "ccm-0", "")),
+            told: Told::default(),
+        };
+        nodes.nodes.synced().await;
+        nodes.addresses.synced().await;
+        nodes
+    }
+
+    pub async fn gateway(&self) -> GatewayApi {
+        let (tenant, hub) = (self.tenant_front.client(), self.hub_client());
+        let registry = Metrics::new();
+        let shared = Shared {
+            services: Watch::<Service>::all(tenant.clone()).spawn(&self.stop),
+            states: Watch::<TenantState>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
+        };
+        let watches = WatchMetrics::new(&registry, "test").unwrap();
+        let stores = Stores::watch((&tenant, &hub, "tenant-a"), shared, || {}, &watches, &self.stop);
+        let kind = |singular: &str, managed: &str| KindMetrics::new(&registry, singular, managed).unwrap();
+        let controller = GatewayApi {
+            context: self.context(),
+            stores,
+            settings: gateway_semantics::Settings::default(),
+            metrics: GatewayMetrics {
+                gateways: kind("gateway", "managed_gateways"),
+                http_routes: kind("httproute", "managed_httproutes"),
+                grpc_routes: kind("grpcroute", "managed_grpcroutes"),
+            },
+            told: Told::default(),
+        };
+        while controller.stores.synced().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        controller
+    }
+
+    /// Lets the watches see what was written.
+    pub async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+
+    pub fn forget(&self) {
+        self.tenant_front.clear();
+        self.hub_front.clear();
+    }
+
+    pub fn hub_writes(&self) -> Vec<String> {
+        self.hub_front.write_lines()
+    }
+
+    pub fn tenant_writes(&self) -> Vec<String> {
+        self.tenant_front.write_lines()
+    }
+
+    pub fn events(&self) -> Vec<Value> {
+        let is_event = |request: &Recorded| request.path.ends_with("/events");
+        self.tenant_front
+            .writes()
+            .into_iter()
+            .filter(is_event)
+            .map(|request| request.body)
+            .collect()
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        self.answers.send_replace(Answer {
+            fault: Some(fault),
+            state: None,
+        });
+    }
+
+    pub fn refuse(&self, name: &str, code: u16, message: &str) {
+        self.refusals
+            .0
+            .lock()
+            .unwrap()
+            .push((name.to_owned(), code, message.to_owned()));
+    }
+
+    pub fn tenant_is_away(&self) {
+        *self.tenant_away.lock().unwrap() = true;
+    }
+
+    pub fn add_service(&self, service: Value) {
+        self.tenant.put("/api/v1/namespaces/shop/services", service);
+    }
+
+    pub fn add_node(&self, name: &str, ip: &str, ready: bool) {
+        let status = if ready { "True" } else { "False" };
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {
+            "addresses": [{"type": "InternalIP", "address": ip}],
+            "conditions": [{"type": "Ready", "status": status}]}});
+        self.tenant.put("/api/v1/nodes", node);
+    }
+
+    pub fn put_hub(&self, plural: &str, mut object: Value) {
+        let kind = match plural {
+            "tenantstates" => "TenantState",
+            "addresses" => "Addresses",
+            "routes" => "Route",
+            _ => "LoadBalancer",
+        };
+        object["apiVersion"] = "kubelb.k8c.io/v1alpha1".into();
+        object["kind"] = kind.into();
+        self.hub.put(&format!("{HUB}/{plural}"), object);
+    }
+
+    pub fn hub_lb(&self, name: &str) -> Option<Value> {
+        self.hub.get(&format!("{HUB}/loadbalancers/{name}"))
+    }
+
+    pub fn hub_addresses(&self) -> Value {
+        self.hub.get(&format!("{HUB}/addresses/default")).unwrap()["spec"]["addresses"].clone()
+    }
+
+    /// The manager's status of a LoadBalancer.
+    pub fn hub_says(&self, name: &str, ingress: Value) {
+        let mut object = self.hub_lb(name).unwrap();
+        object["metadata"]["generation"] = 1.into();
+        object["status"] = json!({"observedGeneration": 1, "loadBalancer": {"ingress": ingress}});
+        self.hub.put(&format!("{HUB}/loadbalancers"), object);
+    }
+}
+
+impl Refusals {
+    fn reply(&self, request: &Recorded) -> Option<Reply> {
+        let refusals = self.0.lock().unwrap();
+        let found = refusals
+            .iter()
+            .find(|(name, ..)| request.is_write() && request.path.ends_with(name));
+        found.map(|(_, code, message)| Reply::error(*code, message))
+    }
+}
+
+/// A Service of type LoadBalancer.
+pub fn service(name: &str, uid: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": name, "uid": uid},
+        "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"}]}})
+}

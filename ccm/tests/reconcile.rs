@@ -1,0 +1,201 @@
+//! The loops against API servers in memory: what is asked of them, and that silence follows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod harness;
+
+use harness::{World, service};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_service_becomes_a_load_balancer_and_the_second_run_writes_nothing() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    let services = world.services().await;
+    services.reconcile().await.unwrap();
+    assert_eq!(
+        world.hub_writes(),
+        ["PATCH /apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/u1"]
+    );
+    world.settle().await;
+    world.forget();
+    services.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert_eq!(world.tenant_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn after_a_restart_nothing_is_written_either() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    world.services().await.reconcile().await.unwrap();
+    world.forget();
+    world.services().await.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert_eq!(world.tenant_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_hubs_address_reaches_the_service_in_one_write() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    let services = world.services().await;
+    services.reconcile().await.unwrap();
+    world.hub_says("u1", json!([{"ip": "192.0.2.7"}]));
+    world.settle().await;
+    world.forget();
+    services.reconcile().await.unwrap();
+    assert_eq!(
+        world.tenant_writes(),
+        ["PATCH /api/v1/namespaces/shop/services/web/status"]
+    );
+    let service = world.tenant.get("/api/v1/namespaces/shop/services/web").unwrap();
+    assert_eq!(service["status"]["loadBalancer"]["ingress"][0]["ip"], "192.0.2.7");
+    world.settle().await;
+    world.forget();
+    services.reconcile().await.unwrap();
+    assert_eq!(world.tenant_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_quota_of_the_hub_is_told_on_the_service_and_others_go_on() {
+    let world = World::new().await;
+    world.add_service(service("first", "u1"));
+    world.add_service(service("second", "u2"));
+    world.refuse(
+        "u1",
+        403,
+        "loadbalancers \"u1\" is forbidden: exceeded quota: bound, requested: 1",
+    );
+    let services = world.services().await;
+    let outcome = services.reconcile().await.unwrap();
+    assert!(outcome.requeue_after.is_some(), "a quota may be raised later");
+    assert!(world.hub_lb("u2").is_some());
+    let events = world.events();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(
+        (
+            events[0]["reason"].as_str(),
+            events[0]["regarding"]["name"].as_str()
+        ),
+        (Some("QuotaExceeded"), Some("first"))
+    );
+    assert!(
+        world
+            .metrics
+            .text()
+            .unwrap()
+            .contains(r#"kubelb_ccm_hub_errors_total{reason="quota_exceeded"} 1"#)
+    );
+    services.reconcile().await.unwrap();
+    assert_eq!(world.events().len(), 1, "told once");
+}
+
+#[tokio::test]
+async fn a_service_that_went_away_while_nobody_looked_is_pruned() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    world.services().await.reconcile().await.unwrap();
+    world.tenant.remove("/api/v1/namespaces/shop/services/web");
+    world.services().await.reconcile().await.unwrap();
+    assert!(world.hub_lb("u1").is_none());
+}
+
+#[tokio::test]
+async fn a_load_balancer_made_by_hand_is_ignored() {
+    let world = World::new().await;
+    world.put_hub(
+        "loadbalancers",
+        json!({"metadata": {"name": "by-hand"}, "spec": {"endpoints": [], "ports": []}}),
+    );
+    world.services().await.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert!(world.hub_lb("by-hand").is_some());
+}
+
+#[tokio::test]
+async fn a_class_that_is_not_ours_any_more_clears_our_address_and_prunes() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    let services = world.services().await;
+    services.reconcile().await.unwrap();
+    world.hub_says("u1", json!([{"ip": "192.0.2.7"}]));
+    world.settle().await;
+    services.reconcile().await.unwrap();
+    world.settle().await;
+    let mut services = world.services().await;
+    services.class_policy = kubelb_ccm::convert::service::ClassPolicy::OursOnly;
+    services.reconcile().await.unwrap();
+    let service = world.tenant.get("/api/v1/namespaces/shop/services/web").unwrap();
+    assert!(
+        service["status"]["loadBalancer"]["ingress"].is_null(),
+        "{service}"
+    );
+    assert!(world.hub_lb("u1").is_none());
+}
+
+#[tokio::test]
+async fn while_the_hub_has_a_fault_nothing_is_written_pruned_or_cleared() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    let services = world.services().await;
+    services.reconcile().await.unwrap();
+    world.tenant.remove("/api/v1/namespaces/shop/services/web");
+    world.settle().await;
+    world.forget();
+    world.fault(kubelb_ccm::hub::fault::Fault::Unauthorized);
+    services.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert_eq!(world.tenant_writes(), Vec::<String>::new());
+    assert!(world.hub_lb("u1").is_some());
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_before_every_store_is_synced() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    world.services().await.reconcile().await.unwrap();
+    world.forget();
+    // The Services of the own cluster cannot be listed: an empty store must not look like no Services.
+    world.tenant_is_away();
+    let services = world.services_unsynced();
+    services.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert!(world.hub_lb("u1").is_some());
+}
+
+#[tokio::test]
+async fn without_node_ports_what_is_on_the_hub_stays() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    world.services().await.reconcile().await.unwrap();
+    let mut without = service("web", "u1");
+    without["spec"]["ports"][0]["nodePort"] = json!(null);
+    world.add_service(without);
+    world.forget();
+    world.services().await.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert_eq!(world.events()[0]["reason"], "UnsupportedValue");
+}
+
+#[tokio::test]
+async fn nodes_are_published_once_and_stay_when_all_are_not_ready() {
+    let world = World::new().await;
+    world.add_node("a", "10.0.0.1", true);
+    let nodes = world.nodes().await;
+    nodes.reconcile().await.unwrap();
+    assert_eq!(world.hub_addresses(), json!([{"ip": "10.0.0.1"}]));
+    world.settle().await;
+    world.forget();
+    nodes.reconcile().await.unwrap();
+    world.add_node("a", "10.0.0.1", false);
+    world.settle().await;
+    nodes.reconcile().await.unwrap();
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+    assert_eq!(world.hub_addresses(), json!([{"ip": "10.0.0.1"}]));
+    assert_eq!(world.events()[0]["reason"], "NodesNotReady");
+}

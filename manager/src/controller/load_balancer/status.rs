@@ -1,0 +1,258 @@
+//! What is said about a LoadBalancer. Pure: facts in, status out.
+
+use api::condition::{self, ConditionValue};
+use api::endpoint_policy::EndpointPolicy;
+use api::names::PortNumber;
+use api::v1alpha1::load_balancer_condition as reason;
+use api::v1alpha1::{
+    Addresses, AddressesStatus, HostnameStatus, HubServicePort, HubServiceStatus, LoadBalancerAddresses,
+    LoadBalancerStatus, LoadBalancerType,
+};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use l4_xds::{ContentVersion, LoadBalancerReport};
+
+use super::assess::{Assessed, is_left_out};
+use super::convert::{check, some_of};
+use crate::build::hub_service;
+use crate::hostnames::{self, HostnameTable};
+use crate::settings::TenantSettings;
+
+/// What is known about one LoadBalancer.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// What it comes to.
+    pub assessed: &'a Assessed,
+    /// What holds for its tenant.
+    pub settings: &'a TenantSettings,
+    /// Who holds which host name.
+    pub hostnames: &'a HostnameTable,
+    /// What its current generation is in the snapshot; none while it is not in it.
+    pub content: Option<&'a ContentVersion>,
+    /// What Envoys said, on all replicas.
+    pub report: Option<&'a LoadBalancerReport>,
+    /// Ports for which no Envoy port was left.
+    pub exhausted: Option<&'a [String]>,
+    /// Why the hub Service could not be written.
+    pub refused: Option<&'a Refusal>,
+}
+
+/// Why a hub object could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reason of the condition.
+    pub reason: &'static str,
+    /// A sentence for a person.
+    pub message: String,
+}
+
+/// The status. `now` counts only for conditions that change.
+#[must_use]
+pub fn status(facts: &Facts<'_>, now: &Time) -> LoadBalancerStatus {
+    let lb = &facts.assessed.load_balancer;
+    let generation = lb.metadata.generation.unwrap_or_default();
+    let before = lb.status.clone().unwrap_or_default();
+    let served = facts.assessed.converted().is_some();
+    let service = facts.assessed.service.as_deref().filter(|_| served);
+    let ingress = service.map(|s| addresses(s, lb.spec.type_)).unwrap_or_default();
+    let values = [accepted(facts), programmed(facts, !ingress.is_empty())];
+    LoadBalancerStatus {
+        observed_generation: Some(generation),
+        load_balancer: (!ingress.is_empty()).then_some(LoadBalancerAddresses { ingress }),
+        service: service.map(|s| HubServiceStatus { ports: ports(s) }),
+        hostname: hostname(facts, served),
+        conditions: condition::merge(&before.conditions, &values, generation, now),
+    }
+}
+
+fn accepted(facts: &Facts<'_>) -> ConditionValue {
+    if let Some(problem) = facts.assessed.problem() {
+        return ConditionValue::new(reason::ACCEPTED, false, problem.reason, problem.message.clone());
+    }
+    if let Some(Refusal { reason, message }) = facts.refused {
+        return ConditionValue::new(reason::ACCEPTED, false, reason, message.clone());
+    }
+    let mut notes = facts
+        .assessed
+        .converted()
+        .map(|c| c.notes.clone())
+        .unwrap_or_default();
+    notes.extend(hostnames::in_force(&facts.assessed.load_balancer, facts.settings, facts.hostnames).err());
+    let message = if notes.is_empty() {
+        "allowed for this tenant".to_owned()
+    } else {
+        notes.join("; ")
+    };
+    ConditionValue::new(reason::ACCEPTED, true, reason::REASON_ACCEPTED, message)
+}
+
+fn programmed(facts: &Facts<'_>, has_address: bool) -> ConditionValue {
+    let no = |reason, message: &str| ConditionValue::new(reason::PROGRAMMED, false, reason, message);
+    if facts.assessed.problem().is_some() || facts.refused.is_some() {
+        return no(reason::REASON_NOT_ACCEPTED, "not accepted");
+    }
+    if let Some(ports) = facts.exhausted {
+        let message = format!("no Envoy port is left for {}", ports.join(", "));
+        return no(reason::REASON_PORTS_EXHAUSTED, &message);
+    }
+    match acknowledged(facts) {
+        Acknowledged::No => no(
+            reason::REASON_PENDING,
+            "no Envoy acknowledged this configuration yet",
+        ),
+        Acknowledged::Rejected(words) => no(reason::REASON_REJECTED, &words),
+        Acknowledged::Yes if !has_address => no(
+            reason::REASON_ADDRESS_NOT_ASSIGNED,
+            "the hub has given no address yet",
+        ),
+        Acknowledged::Yes => ConditionValue::new(
+            reason::PROGRAMMED,
+            true,
+            reason::REASON_PROGRAMMED,
+            "an Envoy acknowledged this configuration",
+        ),
+    }
+}
+
+enum Acknowledged {
+    Yes,
+    No,
+    Rejected(String),
+}
+
+/// What was recorded for this generation stays until something says otherwise: an Envoy keeps its configuration
+/// when its stream ends, so silence takes nothing back.
+fn acknowledged(facts: &Facts<'_>) -> Acknowledged {
+    let lb = &facts.assessed.load_balancer;
+    let generation = lb.metadata.generation.unwrap_or_default();
+    let before = lb
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let recorded = condition::find(before, reason::PROGRAMMED);
+    if is_left_out(lb) {
+        return Acknowledged::Rejected(recorded.map(|c| c.message.clone()).unwrap_or_default());
+    }
+    let said = facts.content.zip(facts.report);
+    if let Some((content, report)) = said {
+        if let Some(words) = report.rejected.get(content) {
+            return Acknowledged::Rejected(format!("Envoy rejected it: {words}"));
+        }
+        if report.programmed.contains(content) {
+            return Acknowledged::Yes;
+        }
+    }
+    // An address that came late is no word of Envoy's: it had acknowledged before.
+    let waited_for_address = recorded.is_some_and(|c| {
+        c.reason == reason::REASON_ADDRESS_NOT_ASSIGNED && c.observed_generation == Some(generation)
+    });
+    if condition::is_true(before, reason::PROGRAMMED, generation) || waited_for_address {
+        Acknowledged::Yes
+    } else {
+        Acknowledged::No
+    }
+}
+
+fn addresses(service: &Service, type_: LoadBalancerType) -> Vec<LoadBalancerIngress> {
+    match type_ {
+        LoadBalancerType::LoadBalancer => {
+            let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
+            let ingress = status.and_then(|lb| lb.ingress.as_deref()).unwrap_or_default();
+            // Only the address: ports and mode are about the hub's network, not the tenant's.
+            let address = |i: &LoadBalancerIngress| LoadBalancerIngress {
+                ip: i.ip.clone(),
+                hostname: i.hostname.clone(),
+                ..LoadBalancerIngress::default()
+            };
+            ingress.iter().map(address).collect()
+        }
+        LoadBalancerType::ClusterIP => {
+            let spec = service.spec.as_ref();
+            let all = spec
+                .and_then(|s| s.cluster_ips.clone())
+                .unwrap_or_else(|| spec.and_then(|s| s.cluster_ip.clone()).into_iter().collect());
+            let address = |ip: String| LoadBalancerIngress {
+                ip: Some(ip),
+                ..LoadBalancerIngress::default()
+            };
+            all.into_iter()
+                .filter(|ip| !ip.is_empty() && ip != "None")
+                .map(address)
+                .collect()
+        }
+    }
+}
+
+fn ports(service: &Service) -> Vec<HubServicePort> {
+    let names = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.ports.as_deref())
+        .unwrap_or_default();
+    let recorded = hub_service::recorded_ports(service);
+    let name_of = |protocol: &str, port: u16| {
+        let found = names
+            .iter()
+            .find(|p| p.port == i32::from(port) && p.protocol.as_deref().unwrap_or("TCP") == protocol);
+        found.and_then(|p| p.name.clone()).unwrap_or_default()
+    };
+    recorded
+        .into_iter()
+        .filter_map(|((protocol, port), envoy_port)| {
+            Some(HubServicePort {
+                name: name_of(protocol.as_str(), port),
+                protocol,
+                port: PortNumber::try_from(i32::from(port)).ok()?,
+                upstream_target_port: PortNumber::try_from(i32::from(envoy_port)).ok()?,
+            })
+        })
+        .collect()
+}
+
+fn hostname(facts: &Facts<'_>, served: bool) -> Option<HostnameStatus> {
+    let name = hostnames::in_force(&facts.assessed.load_balancer, facts.settings, facts.hostnames)
+        .ok()
+        .flatten();
+    name.filter(|_| served).map(|hostname| HostnameStatus {
+        hostname,
+        ..HostnameStatus::default()
+    })
+}
+
+/// What is said about an Addresses object.
+#[must_use]
+pub fn addresses_status(addresses: &Addresses, policy: &EndpointPolicy, now: &Time) -> AddressesStatus {
+    let generation = addresses.metadata.generation.unwrap_or_default();
+    let before = addresses
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let refused: Vec<String> = addresses
+        .spec
+        .addresses
+        .iter()
+        .filter_map(|address| check(address, policy).err())
+        .collect();
+    let value = if refused.is_empty() {
+        ConditionValue::new(
+            reason::ACCEPTED,
+            true,
+            reason::REASON_ACCEPTED,
+            "every address may be used",
+        )
+    } else {
+        let message = format!("{} addresses are left out: {}", refused.len(), some_of(&refused));
+        ConditionValue::new(
+            reason::ACCEPTED,
+            false,
+            reason::REASON_ENDPOINT_NOT_ALLOWED,
+            message,
+        )
+    };
+    AddressesStatus {
+        observed_generation: Some(generation),
+        conditions: condition::merge(before, &[value], generation, now),
+    }
+}

@@ -1,0 +1,343 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::v1alpha1::{Limits, LoadBalancer, LoadBalancerSettings, LoadBalancerStatus, Tenant, TenantSpec};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use l4_xds::ports::PortRange;
+use l4_xds::{ContentVersion, LoadBalancerReport};
+use serde_json::json;
+
+use super::assess::{Assessed, Verdict, View};
+use super::plan::{Desired, plan};
+use super::status::{Facts, Refusal, status};
+use crate::hostnames::HostnameTable;
+use crate::settings::{TenantSettings, merge};
+
+fn lb(name: &str, second: i64, port: u16) -> LoadBalancer {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "tenant-a", "uid": name, "generation": 1,
+            "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
+        "spec": {"type": "LoadBalancer",
+            "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}]}],
+            "ports": [{"port": port}]},
+    }))
+    .unwrap()
+}
+
+fn settings(change: impl FnOnce(&mut TenantSpec)) -> TenantSettings {
+    let mut spec = TenantSpec {
+        endpoint_cidrs: Some(vec!["10.0.0.0/8".into()]),
+        ..TenantSpec::default()
+    };
+    change(&mut spec);
+    merge(&Tenant::new("a", spec), None, "kubelb")
+}
+
+fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: Vec<Service>) -> View {
+    View {
+        tenant: "a".into(),
+        namespace: "tenant-a".into(),
+        settings: Some(settings),
+        load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
+        addresses: vec![],
+        services: services.into_iter().map(Arc::new).collect(),
+        hostnames: Arc::default(),
+    }
+}
+
+fn planned(view: &View) -> Desired {
+    plan(view, &view.assess(), &PortRange::default())
+}
+
+/// What the API server would hold after the plan was applied.
+fn applied(view: &View) -> Vec<Service> {
+    let with_address = |mut service: Service| {
+        service.status =
+            serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})).ok();
+        service
+    };
+    planned(view).services.into_iter().map(with_address).collect()
+}
+
+fn envoy_ports(services: &[Service]) -> Vec<u16> {
+    services
+        .iter()
+        .flat_map(|s| crate::build::hub_service::recorded_ports(s).into_values())
+        .collect()
+}
+
+#[test]
+fn ports_that_are_recorded_do_not_move_when_load_balancers_come_and_go() {
+    let first = view(settings(|_| ()), vec![lb("b", 1, 80)], vec![]);
+    let services = applied(&first);
+    let ports = envoy_ports(&services);
+    let more = view(
+        settings(|_| ()),
+        vec![lb("a", 0, 80), lb("b", 1, 80), lb("c", 2, 80)],
+        services,
+    );
+    assert!(envoy_ports(&planned(&more).services).contains(&ports[0]));
+}
+
+#[test]
+fn a_listener_reaches_envoy_only_after_its_port_is_recorded() {
+    let before = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
+    assert_eq!(before.assess()[0].frontend(), None);
+    let after = view(settings(|_| ()), vec![lb("a", 0, 80)], applied(&before));
+    let frontend = after.assess()[0].frontend().unwrap();
+    assert_eq!(
+        frontend.listeners[0].envoy_port.get(),
+        envoy_ports(&applied(&before))[0]
+    );
+}
+
+#[test]
+fn beyond_the_limit_the_oldest_are_served() {
+    let limited = settings(|spec| {
+        spec.limits = Some(Limits {
+            load_balancers: Some(1),
+            ..Limits::default()
+        })
+    });
+    let assessed = view(limited, vec![lb("young", 9, 80), lb("old", 1, 80)], vec![]).assess();
+    let verdicts: Vec<_> = assessed
+        .iter()
+        .map(|a| (a.id.name(), a.problem().map(|p| p.reason)))
+        .collect();
+    assert_eq!(verdicts, [("old", None), ("young", Some("LimitExceeded"))]);
+}
+
+#[test]
+fn a_tenant_with_l4_switched_off_or_gone_has_nothing() {
+    let disable = LoadBalancerSettings {
+        disable: Some(true),
+        class: None,
+    };
+    let off = view(
+        settings(|spec| spec.load_balancer = Some(disable)),
+        vec![lb("a", 0, 80)],
+        vec![],
+    );
+    let desired = planned(&off);
+    assert!(desired.services.is_empty() && !desired.fleet);
+    assert_eq!(off.assess()[0].problem().unwrap().reason, "Disabled");
+    let gone = View {
+        settings: None,
+        ..off
+    };
+    let desired = planned(&gone);
+    assert!(desired.services.is_empty() && !desired.fleet);
+}
+
+#[test]
+fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_none() {
+    let mut bad = lb("a", 0, 80);
+    bad.spec.endpoints[0].addresses[0].ip = Some("169.254.169.254".into());
+    let new = view(settings(|_| ()), vec![bad.clone()], vec![]);
+    assert!(matches!(new.assess()[0].verdict, Verdict::Refuse(_)));
+    let served = applied(&view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]));
+    let turned = view(settings(|_| ()), vec![bad], served);
+    assert_eq!(planned(&turned).services.len(), 1);
+    assert_eq!(turned.assess()[0].frontend().unwrap().listeners[0].backends, []);
+    assert_eq!(turned.assess()[0].problem().unwrap().reason, "EndpointNotAllowed");
+}
+
+#[test]
+fn a_change_of_class_replaces_the_service() {
+    let class = |name: &str| LoadBalancerSettings {
+        class: Some(name.into()),
+        disable: None,
+    };
+    let before = view(
+        settings(|s| s.load_balancer = Some(class("one"))),
+        vec![lb("a", 0, 80)],
+        vec![],
+    );
+    let live = applied(&before);
+    let name = live[0].metadata.name.clone().unwrap();
+    let after = view(
+        settings(|s| s.load_balancer = Some(class("two"))),
+        vec![lb("a", 0, 80)],
+        live,
+    );
+    let desired = planned(&after);
+    assert_eq!(desired.recreate, BTreeSet::from([name]));
+    assert!(desired.services.is_empty());
+}
+
+#[test]
+fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
+    let full = view(settings(|_| ()), vec![lb("a", 0, 80), lb("b", 1, 80)], vec![]);
+    let desired = plan(
+        &full,
+        &full.assess(),
+        &PortRange::new(vec![10000..=10000], vec![]),
+    );
+    assert_eq!(desired.services.len(), 1);
+    assert_eq!(
+        desired.exhausted,
+        BTreeMap::from([("b".to_owned(), vec!["80/TCP".to_owned()])])
+    );
+}
+
+fn served(lb: LoadBalancer) -> View {
+    let services = applied(&view(settings(|_| ()), vec![lb.clone()], vec![]));
+    view(settings(|_| ()), vec![lb], services)
+}
+
+fn at(seconds: i64) -> Time {
+    Time(jiff::Timestamp::from_second(seconds).unwrap())
+}
+
+struct Said<'a> {
+    content: Option<&'a str>,
+    programmed: &'a [&'a str],
+    rejected: &'a [(&'a str, &'a str)],
+}
+
+fn status_of(assessed: &Assessed, said: &Said<'_>) -> LoadBalancerStatus {
+    let report = LoadBalancerReport {
+        programmed: said.programmed.iter().map(|v| ContentVersion::from(*v)).collect(),
+        rejected: said
+            .rejected
+            .iter()
+            .map(|(v, words)| (ContentVersion::from(*v), (*words).to_owned()))
+            .collect(),
+    };
+    let content = said.content.map(ContentVersion::from);
+    status(
+        &Facts {
+            assessed,
+            settings: &settings(|_| ()),
+            hostnames: &HostnameTable::default(),
+            content: content.as_ref(),
+            report: Some(&report),
+            exhausted: None,
+            refused: None,
+        },
+        &at(100),
+    )
+}
+
+fn programmed(status: &LoadBalancerStatus) -> (String, String) {
+    let condition = api::condition::find(&status.conditions, "Programmed").unwrap();
+    (condition.status.clone(), condition.reason.clone())
+}
+
+fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
+}
+
+#[test]
+fn programmed_means_that_an_envoy_acknowledged_this_content() {
+    let view = served(lb("a", 0, 80));
+    let assessed = &view.assess()[0];
+    let other = status_of(
+        assessed,
+        &Said {
+            content: Some("v2"),
+            programmed: &["v1"],
+            rejected: &[],
+        },
+    );
+    assert_eq!(programmed(&other), pair("False", "Pending"));
+    let same = status_of(
+        assessed,
+        &Said {
+            content: Some("v2"),
+            programmed: &["v1", "v2"],
+            rejected: &[],
+        },
+    );
+    assert_eq!(programmed(&same), pair("True", "Programmed"));
+    insta::assert_yaml_snapshot!(same);
+}
+
+#[test]
+fn silence_takes_nothing_back_and_a_new_generation_starts_anew() {
+    let mut lb = lb("a", 0, 80);
+    let acked = Said {
+        content: Some("v1"),
+        programmed: &["v1"],
+        rejected: &[],
+    };
+    lb.status = Some(status_of(&served(lb.clone()).assess()[0], &acked));
+    let silence = Said {
+        content: Some("v1"),
+        programmed: &[],
+        rejected: &[],
+    };
+    assert_eq!(
+        programmed(&status_of(&served(lb.clone()).assess()[0], &silence)),
+        pair("True", "Programmed")
+    );
+    lb.metadata.generation = Some(2);
+    assert_eq!(
+        programmed(&status_of(&served(lb).assess()[0], &silence)),
+        pair("False", "Pending")
+    );
+}
+
+#[test]
+fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
+    let mut lb = lb("a", 0, 80);
+    let rejected = Said {
+        content: Some("v1"),
+        programmed: &[],
+        rejected: &[("v1", "cannot bind")],
+    };
+    lb.status = Some(status_of(&served(lb.clone()).assess()[0], &rejected));
+    assert_eq!(programmed(lb.status.as_ref().unwrap()), pair("False", "Rejected"));
+    let view = served(lb.clone());
+    assert_eq!(view.assess()[0].frontend(), None);
+    let left_out = Said {
+        content: None,
+        programmed: &[],
+        rejected: &[],
+    };
+    assert_eq!(
+        status_of(&view.assess()[0], &left_out),
+        lb.status.clone().unwrap()
+    );
+    lb.metadata.generation = Some(2);
+    assert!(served(lb).assess()[0].frontend().is_some());
+}
+
+#[test]
+fn without_an_address_it_is_acknowledged_but_not_programmed() {
+    let mut view = served(lb("a", 0, 80));
+    let mut service = (*view.services[0]).clone();
+    service.status = None;
+    view.services = vec![Arc::new(service)];
+    let acked = Said {
+        content: Some("v1"),
+        programmed: &["v1"],
+        rejected: &[],
+    };
+    let status = status_of(&view.assess()[0], &acked);
+    assert_eq!(programmed(&status), pair("False", "AddressNotAssigned"));
+    assert_eq!(status.load_balancer, None);
+}
+
+#[test]
+fn a_service_that_the_hub_refused_is_told_on_the_load_balancer() {
+    let view = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
+    let refusal = Refusal {
+        reason: "UnsupportedValue",
+        message: "exceeded quota: services".into(),
+    };
+    let status = status(
+        &Facts {
+            assessed: &view.assess()[0],
+            settings: &settings(|_| ()),
+            hostnames: &HostnameTable::default(),
+            content: None,
+            report: None,
+            exhausted: None,
+            refused: Some(&refusal),
+        },
+        &at(1),
+    );
+    insta::assert_yaml_snapshot!(status);
+}

@@ -1,0 +1,327 @@
+//! What Envoys said to other replicas reaches the one that writes status.
+//!
+//! A replica that does not lead keeps one ConfigMap for each tenant whose Envoys it hears: which load balancers
+//! were acknowledged or rejected as they are served now. It is written when that changes, not when streams come
+//! and go: an Envoy keeps what it has when its stream ends, so silence takes nothing back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition;
+use api::meta;
+use api::names::derived_name_of;
+use api::v1alpha1::{LoadBalancer, load_balancer_condition as reason};
+use controller_kit::apply::{apply, delete};
+use controller_kit::diff::needs_apply;
+use controller_kit::driver::Outcome;
+use controller_kit::object::Object;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use l4_xds::report::FleetReport;
+use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
+use serde::{Deserialize, Serialize};
+
+use crate::build::{component, labels, object_meta};
+use crate::context::{Context, Error, FIELD_MANAGER};
+use crate::xds::Served;
+
+/// Annotation: the replica that heard it.
+pub const REPLICA: &str = "kubelb.k8c.io/replica";
+const KEY: &str = "report.json";
+
+/// What one load balancer's Envoys said about the content that is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The content.
+    pub content: String,
+    /// Envoy's words, if it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
+}
+
+/// By name of the LoadBalancer.
+pub type Entries = BTreeMap<String, Heard>;
+
+/// What to publish: what is said now, else what was said before, as far as it is about what is served. Pure.
+///
+/// What the recorded status says already is not news: a replica that starts writes nothing.
+#[must_use]
+pub fn next(
+    before: &Entries,
+    said: Option<&FleetReport>,
+    served: &BTreeMap<LoadBalancerId, Served>,
+    load_balancers: &[Arc<LoadBalancer>],
+) -> Entries {
+    let mut entries = Entries::new();
+    for (
+        id,
+        Served {
+            generation: _,
+            content,
+        },
+    ) in served
+    {
+        let now = said
+            .and_then(|fleet| fleet.load_balancers.get(id))
+            .and_then(|r| heard(r, content));
+        let kept = before
+            .get(id.name())
+            .filter(|heard| heard.content == content.as_str());
+        let recorded = load_balancers.iter().find(|lb| lb.name_any() == id.name());
+        let news = now.filter(|heard| kept.is_some() || !recorded.is_some_and(|lb| says(lb, heard)));
+        if let Some(heard) = news.or_else(|| kept.cloned()) {
+            entries.insert(id.name().to_owned(), heard);
+        }
+    }
+    entries
+}
+
+/// True where the status of the current generation says the same.
+fn says(lb: &LoadBalancer, heard: &Heard) -> bool {
+    let conditions = lb
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let recorded = condition::find(conditions, reason::PROGRAMMED);
+    recorded
+        .filter(|c| c.observed_generation == lb.metadata.generation)
+        .is_some_and(|c| match heard.rejected {
+            Some(_) => c.reason == reason::REASON_REJECTED,
+            None => c.status == "True" || c.reason == reason::REASON_ADDRESS_NOT_ASSIGNED,
+        })
+}
+
+fn heard(report: &LoadBalancerReport, content: &ContentVersion) -> Option<Heard> {
+    let rejected = report.rejected.get(content).cloned();
+    let known = rejected.is_some() || report.programmed.contains(content);
+    known.then(|| Heard {
+        content: content.to_string(),
+        rejected,
+    })
+}
+
+/// Publishes what this replica heard, or as the lease holder clears away what nobody needs.
+///
+/// # Errors
+/// When the ConfigMap cannot be written.
+pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
+    if ctx.stores.proof().is_none() {
+        return Ok(Outcome::done());
+    }
+    if ctx.leads() {
+        return clear(ctx, namespace).await;
+    }
+    let served = ctx.snapshots.served(namespace);
+    let live = ctx
+        .stores
+        .config_maps
+        .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
+    let report = ctx.reports.subscribe().borrow().clone();
+    let said = namespace
+        .parse()
+        .ok()
+        .and_then(|fleet| report.fleets.get(&fleet).cloned());
+    let before = live.as_deref().map(entries).unwrap_or_default();
+    let all = ctx.stores.load_balancers.in_namespace(namespace);
+    let entries = next(&before, said.as_ref(), &served, &all);
+    let live = live.as_deref().map(Object::typed).transpose()?;
+    if entries.is_empty() {
+        if let Some(live) = live {
+            delete(&ctx.client, &live).await?;
+        }
+        return Ok(Outcome::done());
+    }
+    let desired = Object::typed(&config_map(ctx, namespace, &entries))?;
+    if live.is_none_or(|live| needs_apply(desired.value(), live.value())) {
+        apply(&ctx.client, FIELD_MANAGER, &desired).await?;
+    }
+    Ok(Outcome::done())
+}
+
+/// Removes reports about this namespace when it or their replica is gone, and this replica's own: it needs none.
+async fn clear(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
+    let gone = ctx.stores.namespaces.get("", namespace).is_none();
+    for map in about(ctx, namespace) {
+        let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
+        if gone || replica == ctx.options.replica || !is_alive(ctx, &replica) {
+            delete(&ctx.client, &Object::typed(map.as_ref())?).await?;
+        }
+    }
+    Ok(Outcome::done())
+}
+
+/// What all replicas heard about a namespace.
+#[must_use]
+pub fn merged(ctx: &Context, namespace: &str) -> BTreeMap<LoadBalancerId, LoadBalancerReport> {
+    let report = ctx.reports.subscribe().borrow().clone();
+    let own = namespace
+        .parse()
+        .ok()
+        .and_then(|fleet| report.fleets.get(&fleet).cloned());
+    let mut all = own.map(|fleet| fleet.load_balancers).unwrap_or_default();
+    for map in about(ctx, namespace) {
+        let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
+        if replica != ctx.options.replica && is_alive(ctx, &replica) {
+            add(&mut all, namespace, entries(&map));
+        }
+    }
+    all
+}
+
+fn add(all: &mut BTreeMap<LoadBalancerId, LoadBalancerReport>, namespace: &str, entries: Entries) {
+    for (name, Heard { content, rejected }) in entries {
+        let Ok(id) = LoadBalancerId::new(namespace, name) else {
+            continue;
+        };
+        let report = all.entry(id).or_default();
+        let content = ContentVersion::from(content);
+        match rejected {
+            Some(words) => drop(report.rejected.entry(content).or_insert(words)),
+            None => drop(report.programmed.insert(content)),
+        }
+    }
+}
+
+fn about(ctx: &Context, namespace: &str) -> Vec<Arc<ConfigMap>> {
+    let mut all = ctx.stores.config_maps.in_namespace(&ctx.options.namespace);
+    all.retain(|map| {
+        map.annotations().contains_key(REPLICA)
+            && map
+                .annotations()
+                .get(meta::ORIGIN_NAMESPACE)
+                .is_some_and(|about| about == namespace)
+    });
+    all
+}
+
+fn is_alive(ctx: &Context, replica: &str) -> bool {
+    ctx.stores.pods.get(&ctx.options.namespace, replica).is_some()
+}
+
+fn name(replica: &str, namespace: &str) -> String {
+    derived_name_of("xds-report", &[replica, namespace], namespace)
+}
+
+fn entries(map: &ConfigMap) -> Entries {
+    let text = map.data.as_ref().and_then(|data| data.get(KEY));
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+fn config_map(ctx: &Context, namespace: &str, entries: &Entries) -> ConfigMap {
+    let mut metadata = object_meta(
+        &ctx.options.namespace,
+        &name(&ctx.options.replica, namespace),
+        labels("", component::XDS),
+    );
+    metadata.labels.get_or_insert_default().remove(meta::TENANT_LABEL);
+    metadata.annotations = Some(BTreeMap::from([
+        (REPLICA.to_owned(), ctx.options.replica.clone()),
+        (meta::ORIGIN_NAMESPACE.to_owned(), namespace.to_owned()),
+    ]));
+    let text = serde_json::to_string(entries).unwrap_or_default();
+    ConfigMap {
+        metadata,
+        data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
+        ..ConfigMap::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn id(name: &str) -> LoadBalancerId {
+        LoadBalancerId::new("tenant-a", name).unwrap()
+    }
+
+    fn served(content: &str) -> BTreeMap<LoadBalancerId, Served> {
+        BTreeMap::from([(
+            id("web"),
+            Served {
+                generation: 1,
+                content: content.into(),
+            },
+        )])
+    }
+
+    fn said(programmed: &[&str], rejected: &[(&str, &str)]) -> FleetReport {
+        let report = LoadBalancerReport {
+            programmed: programmed
+                .iter()
+                .map(|v| ContentVersion::from(*v))
+                .collect::<BTreeSet<_>>(),
+            rejected: rejected
+                .iter()
+                .map(|(v, w)| (ContentVersion::from(*v), (*w).to_owned()))
+                .collect(),
+        };
+        FleetReport {
+            streams: 1,
+            load_balancers: BTreeMap::from([(id("web"), report)]),
+        }
+    }
+
+    fn heard(content: &str, rejected: Option<&str>) -> Entries {
+        let heard = Heard {
+            content: content.into(),
+            rejected: rejected.map(str::to_owned),
+        };
+        BTreeMap::from([("web".to_owned(), heard)])
+    }
+
+    #[test]
+    fn only_what_is_said_about_what_is_served_is_published() {
+        assert_eq!(
+            next(&Entries::new(), Some(&said(&["v1"], &[])), &served("v2"), &[]),
+            Entries::new()
+        );
+        let both = said(&["v1", "v2"], &[]);
+        assert_eq!(
+            next(&Entries::new(), Some(&both), &served("v2"), &[]),
+            heard("v2", None)
+        );
+    }
+
+    #[test]
+    fn a_stream_that_ends_changes_nothing() {
+        assert_eq!(
+            next(&heard("v1", None), None, &served("v1"), &[]),
+            heard("v1", None)
+        );
+        assert_eq!(next(&heard("v1", None), None, &served("v2"), &[]), Entries::new());
+    }
+
+    #[test]
+    fn what_the_status_says_already_is_no_news() {
+        let recorded = |status: &str, reason: &str| -> Arc<LoadBalancer> {
+            let condition = serde_json::json!({"type": "Programmed", "status": status, "reason": reason,
+                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z", "message": ""});
+            let lb = serde_json::json!({"metadata": {"name": "web", "namespace": "tenant-a", "generation": 1},
+                "spec": {"endpoints": [], "ports": []}, "status": {"conditions": [condition]}});
+            Arc::new(serde_json::from_value(lb).unwrap())
+        };
+        let acked = said(&["v1"], &[]);
+        let published = |lb: Arc<LoadBalancer>| next(&Entries::new(), Some(&acked), &served("v1"), &[lb]);
+        assert_eq!(published(recorded("True", "Programmed")), Entries::new());
+        assert_eq!(published(recorded("False", "AddressNotAssigned")), Entries::new());
+        assert_eq!(published(recorded("False", "Pending")), heard("v1", None));
+    }
+
+    #[test]
+    fn a_rejection_is_passed_on_with_envoys_words() {
+        let entries = next(
+            &heard("v1", None),
+            Some(&said(&[], &[("v1", "no")])),
+            &served("v1"),
+            &[],
+        );
+        assert_eq!(entries, heard("v1", Some("no")));
+        let mut all = BTreeMap::new();
+        add(&mut all, "tenant-a", entries);
+        assert_eq!(all[&id("web")].rejected[&ContentVersion::from("v1")], "no");
+    }
+}

@@ -1,0 +1,72 @@
+//! From the stores to what the translator takes.
+
+use std::collections::BTreeSet;
+
+use gateway_translator::{Input, Kind, ObjectKey, Settings};
+use kube::ResourceExt;
+
+use crate::build::is_ours;
+use crate::context::{Context, Owner};
+use crate::controller::tenant::shared_gateways;
+
+/// What holds for the tenant. A Tenant that is being deleted has nothing.
+#[must_use]
+pub fn settings(ctx: &Context, namespace: &str, owner: &Owner) -> Settings {
+    let default = Settings::default();
+    let Some(settings) = &owner.settings else {
+        return Settings {
+            enabled: false,
+            ..default
+        };
+    };
+    Settings {
+        enabled: ctx.options.gateway_api && !settings.gateway_api_disabled(),
+        gateway_class: settings
+            .gateway_api
+            .class
+            .clone()
+            .unwrap_or_else(|| ctx.options.gateway_class.clone()),
+        endpoint_policy: settings.endpoint_policy.clone(),
+        allowed_domains: settings.allowed_domains.clone(),
+        limits: settings.limits.clone(),
+        shared_gateways: shared_gateways(ctx, namespace, settings),
+        ..default
+    }
+}
+
+/// What the tenant's namespace holds.
+#[must_use]
+pub fn input(ctx: &Context, namespace: &str, owner: &Owner) -> Input {
+    let stores = &ctx.stores;
+    let going = owner.settings.is_none();
+    Input {
+        tenant: owner.tenant.name_any(),
+        namespace: namespace.to_owned(),
+        routes: if going {
+            Vec::new()
+        } else {
+            stores.routes.in_namespace(namespace)
+        },
+        addresses: stores.addresses.in_namespace(namespace),
+        sync_secrets: if going {
+            Vec::new()
+        } else {
+            stores.sync_secrets.in_namespace(namespace)
+        },
+        claims: ctx.claims.get(),
+        foreign: foreign(ctx, namespace),
+    }
+}
+
+/// Gateways that somebody else made there. Of the other kinds only our own are watched; one of somebody else's
+/// is found when its name is needed.
+fn foreign(ctx: &Context, namespace: &str) -> BTreeSet<ObjectKey> {
+    (ctx.stores.gateways.in_namespace(namespace).iter())
+        .filter(|gateway| !is_ours(&gateway.metadata))
+        .map(|gateway| ObjectKey {
+            kind: Kind::Gateway,
+            namespace: namespace.to_owned(),
+            name: gateway.name_any(),
+        })
+        .collect()
+}

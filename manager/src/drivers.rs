@@ -1,0 +1,156 @@
+//! The work queues, one for each controller, and what runs when a key is due.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_kit::CancellationToken;
+use controller_kit::driver::{Driver, Outcome, Settings};
+use controller_kit::metrics::ReconcileMetrics;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::context::{Context, Error};
+use crate::controller::{config, fan_out, load_balancer, pki, report, route, tenant};
+use crate::triggers::{FanOut, Triggers};
+use crate::xds;
+
+/// All queues.
+pub struct Drivers {
+    tenant: Driver<String>,
+    load_balancer: Driver<String>,
+    snapshot: Driver<String>,
+    report: Driver<String>,
+    route: Driver<String>,
+    claims: Driver<()>,
+    config: Driver<()>,
+    pki: Driver<()>,
+    fan_out: Driver<FanOut>,
+}
+
+impl Drivers {
+    /// Empty queues.
+    #[must_use]
+    pub fn new(metrics: &ReconcileMetrics) -> Self {
+        let many = Settings {
+            concurrency: 8,
+            ..Settings::default()
+        };
+        // Reports settle in a few steps while Envoys take an update; one write at the end is enough.
+        let slow = Settings {
+            debounce: Duration::from_millis(200),
+            debounce_max: Duration::from_secs(2),
+            ..Settings::default()
+        };
+        Self {
+            tenant: Driver::new("tenant", many, metrics),
+            load_balancer: Driver::new("load_balancer", many, metrics),
+            snapshot: Driver::new("snapshot", many, metrics),
+            report: Driver::new("report", slow, metrics),
+            route: Driver::new("route", many, metrics),
+            claims: Driver::new("claims", Settings::default(), metrics),
+            config: Driver::new("config", Settings::default(), metrics),
+            pki: Driver::new("pki", Settings::default(), metrics),
+            fan_out: Driver::new("fan_out", Settings::default(), metrics),
+        }
+    }
+
+    /// Handles to all of them.
+    #[must_use]
+    pub fn triggers(&self, own_namespace: &str) -> Triggers {
+        Triggers {
+            own_namespace: own_namespace.to_owned(),
+            tenant: self.tenant.handle(),
+            load_balancer: self.load_balancer.handle(),
+            snapshot: self.snapshot.handle(),
+            report: self.report.handle(),
+            route: self.route.handle(),
+            claims: self.claims.handle(),
+            config: self.config.handle(),
+            pki: self.pki.handle(),
+            fan_out: self.fan_out.handle(),
+        }
+    }
+
+    /// Runs them all until `stop` is cancelled, and ends when running work has ended.
+    pub async fn run(self, ctx: &Arc<Context>, stop: &CancellationToken) {
+        let Self {
+            tenant,
+            load_balancer,
+            snapshot,
+            report,
+            route,
+            claims,
+            config,
+            pki,
+            fan_out,
+        } = self;
+        let mut tasks = JoinSet::new();
+        spawn(&mut tasks, tenant, ctx, stop, |ctx, name| async move {
+            let span = tracing::info_span!("tenant", tenant = name);
+            while_leading(&ctx, tenant::run(&ctx, &name))
+                .instrument(span)
+                .await
+        });
+        spawn(
+            &mut tasks,
+            load_balancer,
+            ctx,
+            stop,
+            |ctx, namespace| async move { while_leading(&ctx, load_balancer::run(&ctx, &namespace)).await },
+        );
+        spawn(&mut tasks, snapshot, ctx, stop, |ctx, namespace| async move {
+            xds::publish(&ctx, &namespace)
+        });
+        spawn(&mut tasks, report, ctx, stop, |ctx, namespace| async move {
+            report::run(&ctx, &namespace).await
+        });
+        spawn(&mut tasks, route, ctx, stop, |ctx, namespace| async move {
+            while_leading(&ctx, route::run(&ctx, &namespace)).await
+        });
+        spawn(&mut tasks, claims, ctx, stop, |ctx, ()| async move {
+            route::refresh_claims(&ctx);
+            load_balancer::refresh_hostnames(&ctx);
+            Ok(Outcome::done())
+        });
+        spawn(&mut tasks, config, ctx, stop, |ctx, ()| async move {
+            while_leading(&ctx, config::run(&ctx)).await
+        });
+        spawn(&mut tasks, pki, ctx, stop, |ctx, ()| async move {
+            while_leading(&ctx, pki::run(&ctx)).await
+        });
+        spawn(&mut tasks, fan_out, ctx, stop, |ctx, what| async move {
+            fan_out::run(&ctx, &what)
+        });
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Breaks work off as soon as this replica may not write any more: another one may have begun.
+async fn while_leading(
+    ctx: &Context,
+    work: impl Future<Output = Result<Outcome, Error>>,
+) -> Result<Outcome, Error> {
+    let Some(epoch) = ctx.leadership.epoch() else {
+        return Ok(Outcome::done());
+    };
+    tokio::select! {
+        result = work => result,
+        () = ctx.leadership.until_lost(epoch) => Ok(Outcome::done()),
+    }
+}
+
+fn spawn<K, F, R>(
+    tasks: &mut JoinSet<()>,
+    driver: Driver<K>,
+    ctx: &Arc<Context>,
+    stop: &CancellationToken,
+    run: F,
+) where
+    K: controller_kit::driver::Key,
+    F: Fn(Arc<Context>, K) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Outcome, Error>> + Send + 'static,
+{
+    let (ctx, stop) = (ctx.clone(), stop.clone());
+    tasks.spawn(driver.run(stop, move |key| run(ctx.clone(), key)));
+}

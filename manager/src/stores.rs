@@ -1,0 +1,240 @@
+//! Everything the manager sees of the hub, in memory, and who is told when it changes.
+//!
+//! Nothing here decides what a change means beyond whose work it may be.
+
+use api::meta;
+use api::v1alpha1::{Addresses, Config, LoadBalancer, Route, SyncSecret, Tenant, TenantState};
+use controller_kit::CancellationToken;
+use controller_kit::ready::Readiness;
+use controller_kit::watch::{Event, SyncState, Synced, Watch, WatchMetrics, Watchable, Watched};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::watcher;
+use kube::{Client, Resource};
+
+use crate::triggers::{Interest, Triggers};
+
+/// All stores.
+#[derive(Clone)]
+pub struct Stores {
+    /// Tenants.
+    pub tenants: Watched<Tenant>,
+    /// The Config, in the manager's namespace.
+    pub configs: Watched<Config>,
+    /// TenantStates.
+    pub tenant_states: Watched<TenantState>,
+    /// LoadBalancers.
+    pub load_balancers: Watched<LoadBalancer>,
+    /// Routes.
+    pub routes: Watched<Route>,
+    /// Addresses.
+    pub addresses: Watched<Addresses>,
+    /// SyncSecrets.
+    pub sync_secrets: Watched<SyncSecret>,
+    /// All namespaces.
+    pub namespaces: Watched<Namespace>,
+    /// ServiceAccounts that we made.
+    pub service_accounts: Watched<ServiceAccount>,
+    /// Roles that we made.
+    pub roles: Watched<Role>,
+    /// RoleBindings that we made.
+    pub role_bindings: Watched<RoleBinding>,
+    /// Secrets that we made.
+    pub secrets: Watched<Secret>,
+    /// ConfigMaps that we made.
+    pub config_maps: Watched<ConfigMap>,
+    /// Services that we made.
+    pub services: Watched<Service>,
+    /// EndpointSlices that we made.
+    pub endpoint_slices: Watched<EndpointSlice>,
+    /// Deployments that we made.
+    pub deployments: Watched<Deployment>,
+    /// PodDisruptionBudgets that we made.
+    pub disruption_budgets: Watched<PodDisruptionBudget>,
+    /// Pods of the manager's namespace: which replicas are alive.
+    pub pods: Watched<Pod>,
+    /// All Gateways. Absent where the Gateway API is not installed.
+    pub gateways: Watched<DynamicObject>,
+    /// HTTPRoutes that we made.
+    pub http_routes: Watched<DynamicObject>,
+    /// GRPCRoutes that we made.
+    pub grpc_routes: Watched<DynamicObject>,
+    /// GatewayClasses.
+    pub gateway_classes: Watched<DynamicObject>,
+}
+
+/// What watches are made with.
+pub struct Spawner<'a> {
+    /// The hub.
+    pub client: Client,
+    /// The manager's namespace.
+    pub namespace: &'a str,
+    /// What waits for the stores.
+    pub readiness: &'a Readiness,
+    /// What counts their failures.
+    pub metrics: &'a WatchMetrics,
+    /// Who is told of changes.
+    pub triggers: &'a Triggers,
+    /// Ends the watches.
+    pub stop: &'a CancellationToken,
+}
+
+/// A kind of the Gateway API, in the version that is served since 1.0.
+#[must_use]
+pub fn gateway_api(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind))
+}
+
+impl Spawner<'_> {
+    fn start<K: Watchable>(&self, watch: Watch<K>, name: &str, interest: Interest) -> Watched<K> {
+        let triggers = self.triggers.clone();
+        watch
+            .metrics(self.metrics)
+            .ready(self.readiness.register(format!("store/{name}")))
+            .on_event(move |event| {
+                if let Event::Changed(key) = event {
+                    triggers.changed(interest, key);
+                }
+            })
+            .spawn(self.stop)
+    }
+
+    fn all<K>(&self, interest: Interest) -> Watched<K>
+    where
+        K: Watchable + Resource<DynamicType = ()>,
+    {
+        self.start(Watch::all(self.client.clone()), &K::kind(&()), interest)
+    }
+
+    fn ours<K>(&self, interest: Interest) -> Watched<K>
+    where
+        K: Watchable + Resource<DynamicType = ()>,
+    {
+        let watch = Watch::all(self.client.clone()).config(made_by_us());
+        self.start(watch, &K::kind(&()), interest)
+    }
+
+    fn own_namespace<K>(&self, interest: Interest) -> Watched<K>
+    where
+        K: Watchable + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        self.start(
+            Watch::namespaced(self.client.clone(), self.namespace),
+            &K::kind(&()),
+            interest,
+        )
+    }
+
+    fn gateway_api(&self, kind: &str, only_ours: bool, interest: Interest) -> Watched<DynamicObject> {
+        let resource = gateway_api(kind);
+        let watch = Watch::dynamic(self.client.clone(), &resource, None).optional();
+        let watch = if only_ours {
+            watch.config(made_by_us())
+        } else {
+            watch
+        };
+        self.start(watch, kind, interest)
+    }
+
+    /// Starts them all.
+    #[must_use]
+    pub fn spawn(&self) -> Stores {
+        Stores {
+            tenants: self.all(Interest::Tenant),
+            configs: self.own_namespace(Interest::Config),
+            tenant_states: self.all(Interest::TenantState),
+            load_balancers: self.all(Interest::LoadBalancer),
+            routes: self.all(Interest::Route),
+            addresses: self.all(Interest::Addresses),
+            sync_secrets: self.all(Interest::Route),
+            namespaces: self.all(Interest::Namespace),
+            service_accounts: self.ours(Interest::TenantObject),
+            roles: self.ours(Interest::TenantObject),
+            role_bindings: self.ours(Interest::TenantObject),
+            secrets: self.ours(Interest::Secret),
+            config_maps: self.ours(Interest::ConfigMap),
+            services: self.ours(Interest::Service),
+            endpoint_slices: self.ours(Interest::RouteObject),
+            deployments: self.ours(Interest::LoadBalancerObject),
+            disruption_budgets: self.ours(Interest::LoadBalancerObject),
+            pods: self.own_namespace(Interest::Nothing),
+            gateways: self.gateway_api("Gateway", false, Interest::Gateway),
+            http_routes: self.gateway_api("HTTPRoute", true, Interest::RouteObject),
+            grpc_routes: self.gateway_api("GRPCRoute", true, Interest::RouteObject),
+            gateway_classes: self.gateway_api("GatewayClass", false, Interest::GatewayClass),
+        }
+    }
+}
+
+fn made_by_us() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY))
+}
+
+impl Stores {
+    fn all(&self) -> Vec<&dyn SyncState> {
+        let Self {
+            tenants,
+            configs,
+            tenant_states,
+            load_balancers,
+            routes,
+            addresses,
+            sync_secrets,
+            namespaces,
+            service_accounts,
+            roles,
+            role_bindings,
+            secrets,
+            config_maps,
+            services,
+            endpoint_slices,
+            deployments,
+            disruption_budgets,
+            pods,
+            gateways,
+            http_routes,
+            grpc_routes,
+            gateway_classes,
+        } = self;
+        vec![
+            tenants,
+            configs,
+            tenant_states,
+            load_balancers,
+            routes,
+            addresses,
+            sync_secrets,
+            namespaces,
+            service_accounts,
+            roles,
+            role_bindings,
+            secrets,
+            config_maps,
+            services,
+            endpoint_slices,
+            deployments,
+            disruption_budgets,
+            pods,
+            gateways,
+            http_routes,
+            grpc_routes,
+            gateway_classes,
+        ]
+    }
+
+    /// Waits until all are complete, or known to be of a kind that is not installed.
+    pub async fn synced(&self) -> Synced {
+        Synced::wait(&self.all()).await
+    }
+
+    /// The proof that all are complete now, which pruning asks for.
+    #[must_use]
+    pub fn proof(&self) -> Option<Synced> {
+        Synced::of(&self.all())
+    }
+}

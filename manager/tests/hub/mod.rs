@@ -1,0 +1,243 @@
+//! A hub in memory with a manager on it.
+
+#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_kit::CancellationToken;
+use controller_kit::args::BindAddress;
+use controller_kit::lease::{Elector, Leadership, LeaseConfig};
+use controller_kit::metrics::Metrics;
+use controller_kit::ready::Readiness;
+use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
+use kubelb_manager::app::Manager;
+use kubelb_manager::build::credential::TenantApiServer;
+use kubelb_manager::context::{Context, Options};
+use l4_xds::bootstrap::BootstrapInput;
+use serde_json::{Value, json};
+
+const OURS: &str = "/apis/kubelb.k8c.io/v1alpha1";
+
+/// The hub's API server.
+#[derive(Clone)]
+pub struct Hub {
+    pub memory: MemoryApi,
+    pub api: FakeApi,
+}
+
+/// A manager that runs.
+pub struct Running {
+    pub ctx: Arc<Context>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Hub {
+    pub fn new() -> Self {
+        Self::that_refuses(|_| false)
+    }
+
+    /// Answers 500 to what `refuse` picks.
+    pub fn that_refuses(refuse: impl Fn(&Recorded) -> bool + Send + Sync + 'static) -> Self {
+        Self::that_answers(500, refuse)
+    }
+
+    /// Answers with this code to what `refuse` picks.
+    pub fn that_answers(code: u16, refuse: impl Fn(&Recorded) -> bool + Send + Sync + 'static) -> Self {
+        let memory = MemoryApi::new();
+        let server = memory.clone();
+        let api = FakeApi::new(move |request| {
+            if refuse(request) {
+                Reply::error(code, "refused")
+            } else if request.path.ends_with("/token") {
+                token(request)
+            } else {
+                server.reply(request)
+            }
+        });
+        Self { memory, api }
+    }
+
+    pub fn tenant(&self, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Tenant", "spec": spec,
+            "metadata": {"name": name, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}});
+        self.memory.put(&format!("{OURS}/tenants"), object);
+    }
+
+    pub fn load_balancer(&self, namespace: &str, name: &str) {
+        let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "LoadBalancer",
+            "metadata": {"name": name, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80}],
+                "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "http", "port": 30080}]}]}});
+        self.memory
+            .put(&format!("{OURS}/namespaces/{namespace}/loadbalancers"), object);
+    }
+
+    /// As kubectl would.
+    pub fn delete_tenant(&self, name: &str) {
+        let mut object = self.memory.get(&format!("{OURS}/tenants/{name}")).unwrap();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        self.memory.put(&format!("{OURS}/tenants"), object);
+    }
+
+    pub fn ready_condition(&self, tenant: &str) -> Option<(String, String)> {
+        let object = self.memory.get(&format!("{OURS}/tenants/{tenant}"))?;
+        let all = object.pointer("/status/conditions")?.as_array()?.clone();
+        let ready = all.iter().find(|c| c["type"] == "Ready")?;
+        Some((
+            ready["status"].as_str()?.to_owned(),
+            ready["reason"].as_str()?.to_owned(),
+        ))
+    }
+
+    /// Writes so far that are not about Events, as lines.
+    pub fn writes(&self) -> Vec<String> {
+        self.api
+            .write_lines()
+            .into_iter()
+            .filter(|line| !line.contains("/events"))
+            .collect()
+    }
+
+    /// Waits until nothing was written for a while, and says what had been.
+    pub async fn settled(&self) -> Vec<String> {
+        let mut seen = usize::MAX;
+        loop {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let writes = self.writes();
+            if writes.len() == seen {
+                return writes;
+            }
+            seen = writes.len();
+        }
+    }
+
+    pub async fn manager(&self) -> Running {
+        self.start(Leadership::always()).await
+    }
+
+    /// A replica that never gets the lease.
+    pub async fn follower(&self) -> Running {
+        let config = LeaseConfig::new("kubelb", "kubelb-manager", "other");
+        let (_never_run, leadership) = Elector::new(self.api.client(), config).unwrap();
+        self.start(leadership).await
+    }
+
+    async fn start(&self, leadership: Leadership) -> Running {
+        let (metrics, readiness, stop) = (Metrics::new(), Readiness::new(), CancellationToken::new());
+        let manager = Manager::new(
+            self.api.client(),
+            options(),
+            leadership,
+            &metrics,
+            &readiness,
+            &stop,
+        )
+        .unwrap();
+        let ctx = manager.context();
+        let task = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                manager
+                    .run(&BindAddress::Disabled, &readiness, &stop)
+                    .await
+                    .unwrap()
+            }
+        });
+        Running { ctx, stop, task }
+    }
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+fn options() -> Options {
+    let host = "kubelb-manager-xds.kubelb.svc";
+    Options {
+        namespace: "kubelb".into(),
+        replica: "manager-0".into(),
+        gateway_class: "kubelb".into(),
+        gateway_api: true,
+        envoy_image: "envoy:1".into(),
+        bootstrap: BootstrapInput::new(host, 18000.try_into().unwrap(), host.parse().unwrap()),
+        translation: l4_xds::Settings::default(),
+        tenant_api_server: TenantApiServer {
+            url: "https://hub.example.com:6443".into(),
+            ca_pem: None,
+        },
+        tenant_token_lifetime: jiff::SignedDuration::from_hours(168),
+    }
+}
+
+fn token(request: &Recorded) -> Reply {
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(168);
+    Reply::ok(
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {},
+        "spec": request.body["spec"], "status": {"token": "a-token", "expirationTimestamp": end.to_string()}}),
+    )
+}
+
+/// A Gateway of the tenant's and a route on it, as its CCM sends them.
+impl Hub {
+    pub fn gateway_and_route(&self, namespace: &str) {
+        let addresses = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Addresses",
+            "metadata": {"name": "default", "generation": 1}, "spec": {"addresses": [{"ip": "10.0.0.1"}]}});
+        self.memory
+            .put(&format!("{OURS}/namespaces/{namespace}/addresses"), addresses);
+        let gateway = json!({"gatewayClassName": "kubelb",
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]});
+        self.route(
+            namespace,
+            "Gateway",
+            "web",
+            gateway,
+            json!({"gateway": {"listeners": [{"name": "http"}]}}),
+        );
+        let route = json!({"parentRefs": [{"name": "web"}], "hostnames": ["shop.example.com"],
+            "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}]});
+        let decisions = json!({
+            "parents": [{"scope": "Tenant", "namespace": "shop", "name": "web", "listeners": ["http"]}],
+            "backends": [{"pointer": "/spec/rules/0/backendRefs/0", "service": {"namespace": "shop",
+                "name": "shop", "port": 80, "portName": "http", "nodePort": 30080}}]});
+        self.route(namespace, "HTTPRoute", "shop", route, decisions);
+    }
+
+    fn route(&self, namespace: &str, kind: &str, name: &str, spec: Value, decisions: Value) {
+        let uid = format!("uid-of-{kind}").to_lowercase();
+        let resource = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "spec": spec,
+            "metadata": {"namespace": "shop", "name": name, "uid": uid, "generation": 1}});
+        let mut whole = json!({"source": {"kubernetes": {"resource": resource}}, "origin": {
+            "group": "gateway.networking.k8s.io", "kind": kind, "namespace": "shop", "name": name,
+            "uid": uid, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}});
+        for (key, value) in decisions.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Route", "spec": whole,
+            "metadata": {"name": uid, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}});
+        self.memory
+            .put(&format!("{OURS}/namespaces/{namespace}/routes"), object);
+    }
+
+    /// Accepted condition of each Route, by name.
+    pub fn accepted(&self, namespace: &str, route: &str) -> (String, String) {
+        let object = self
+            .memory
+            .get(&format!("{OURS}/namespaces/{namespace}/routes/{route}"))
+            .unwrap();
+        let all = object
+            .pointer("/status/conditions")
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .clone();
+        let accepted = all.iter().find(|c| c["type"] == "Accepted").unwrap();
+        let text = |key: &str| accepted[key].as_str().unwrap().to_owned();
+        (text("status"), text("reason"))
+    }
+}

@@ -1,0 +1,186 @@
+//! The whole manager against an API server in memory: what it writes, and above all what it does not.
+
+mod hub;
+
+use hub::Hub;
+use serde_json::json;
+
+fn allowed() -> serde_json::Value {
+    json!({"endpointCIDRs": ["10.0.0.0/8"], "envoyProxy": {"replicas": 2}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_and_its_load_balancer_are_served_and_a_second_look_writes_nothing() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    let mut writes = hub.settled().await;
+    writes.sort();
+    writes.dedup();
+    insta::assert_yaml_snapshot!(writes);
+
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a second look");
+    manager.stop().await;
+
+    let manager = hub.manager().await;
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a restart");
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_without_the_lease_writes_nothing_and_serves_the_same() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let leader = hub.manager().await;
+    hub.settled().await;
+    let follower = hub.follower().await;
+    hub.api.clear();
+    assert_eq!(hub.settled().await, Vec::<String>::new());
+    let served = follower.ctx.snapshots.served("tenant-a");
+    assert_eq!(served.len(), 1);
+    assert_eq!(served, leader.ctx.snapshots.served("tenant-a"));
+    follower.stop().await;
+    leader.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_before_every_store_is_complete() {
+    let hub =
+        Hub::that_refuses(|request| request.method == "GET" && request.path.ends_with("/loadbalancers"));
+    hub.tenant("a", allowed());
+    hub.memory.put(
+        "/api/v1/namespaces",
+        json!({"metadata": {"name": "tenant-a", "labels": {
+        "kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/tenant": "a"}}}),
+    );
+    hub.memory.put(
+        "/api/v1/namespaces/tenant-a/services",
+        json!({"metadata": {"name": "lb-old", "labels": {
+        "kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/tenant": "a",
+        "kubelb.k8c.io/component": "load-balancer"}}, "spec": {}}),
+    );
+    let manager = hub.manager().await;
+    assert_eq!(hub.settled().await, Vec::<String>::new());
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_for_a_load_balancer_goes_with_it_also_if_nobody_looked_meanwhile() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    manager.stop().await;
+    hub.memory
+        .remove("/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/web");
+    hub.api.clear();
+    let manager = hub.manager().await;
+    insta::assert_yaml_snapshot!(hub.settled().await);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_leaves_rights_first_namespace_last() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    hub.api.clear();
+    hub.delete_tenant("a");
+    let writes = hub.settled().await;
+    let position = |what: &str| {
+        let found = writes
+            .iter()
+            .position(|line| line.starts_with("DELETE") && line.ends_with(what));
+        found.unwrap_or_else(|| panic!("nobody deleted {what}: {writes:#?}"))
+    };
+    assert!(position("rolebindings/kubelb-ccm") < position("loadbalancers/web"));
+    assert!(position("secrets/kubelb-ccm-token") < position("loadbalancers/web"));
+    assert!(position("loadbalancers/web") < position("namespaces/tenant-a"));
+    assert_eq!(hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a"), None);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_things_were_deleted_by_hand_before_leaves_all_the_same() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    manager.stop().await;
+    for path in [
+        "/api/v1/namespaces/tenant-a",
+        "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/web",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/tenant-a/roles/kubelb-ccm",
+    ] {
+        hub.memory.remove(path);
+    }
+    hub.delete_tenant("a");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    assert_eq!(hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a"), None);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_with_somebodys_things_in_it_is_not_taken_and_an_empty_one_is() {
+    let hub = Hub::new();
+    hub.memory
+        .put("/api/v1/namespaces", json!({"metadata": {"name": "tenant-full"}}));
+    hub.memory.put(
+        "/api/v1/namespaces/tenant-full/configmaps",
+        json!({"metadata": {"name": "theirs"}}),
+    );
+    hub.memory.put(
+        "/api/v1/namespaces",
+        json!({"metadata": {"name": "tenant-empty"}}),
+    );
+    hub.memory.put(
+        "/api/v1/namespaces/tenant-empty/configmaps",
+        json!({"metadata": {"name": "kube-root-ca.crt"}}),
+    );
+    hub.tenant("full", allowed());
+    hub.tenant("empty", allowed());
+    let manager = hub.manager().await;
+    hub.settled().await;
+    assert_eq!(
+        hub.ready_condition("full"),
+        Some(("False".into(), "NamespaceNotEmpty".into()))
+    );
+    assert_eq!(
+        hub.ready_condition("empty"),
+        Some(("True".into(), "Reconciled".into()))
+    );
+    let full = hub.memory.get("/api/v1/namespaces/tenant-full").unwrap();
+    assert_eq!(full["metadata"]["labels"], json!(null));
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_tenant_for_a_namespace_is_refused_and_the_first_feels_nothing() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    let manager = hub.manager().await;
+    hub.settled().await;
+    hub.tenant("tenant-a", allowed());
+    hub.settled().await;
+    assert_eq!(
+        hub.ready_condition("a"),
+        Some(("True".into(), "Reconciled".into()))
+    );
+    assert_eq!(
+        hub.ready_condition("tenant-a"),
+        Some(("False".into(), "NamespaceTaken".into()))
+    );
+    hub.delete_tenant("tenant-a");
+    hub.settled().await;
+    assert!(hub.memory.get("/api/v1/namespaces/tenant-a").is_some());
+    manager.stop().await;
+}

@@ -1,0 +1,135 @@
+//! Gateways and routes: what the manager makes of them on the hub, and that it all goes again.
+
+mod hub;
+
+use hub::Hub;
+use serde_json::json;
+
+const GATEWAYS: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/tenant-a/gateways";
+
+fn allowed() -> serde_json::Value {
+    json!({"endpointCIDRs": ["10.0.0.0/8"], "allowedDomains": ["**.example.com"]})
+}
+
+fn of_routes(writes: Vec<String>) -> Vec<String> {
+    let about = |line: &String| {
+        ["gateways/", "httproutes/", "services/", "endpointslices/"]
+            .iter()
+            .any(|kind| line.contains(kind))
+    };
+    writes.into_iter().filter(about).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_a_route_becomes_hub_objects_and_a_second_look_writes_nothing() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    insta::assert_yaml_snapshot!(of_routes(hub.settled().await));
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-httproute"),
+        ("True".into(), "Accepted".into())
+    );
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a second look");
+    manager.stop().await;
+    let manager = hub.manager().await;
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a restart");
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switching_the_gateway_api_off_removes_what_was_made_and_says_so() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    hub.api.clear();
+    let mut spec = allowed();
+    spec["gatewayAPI"] = json!({"disable": true});
+    let mut tenant = hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a").unwrap();
+    tenant["spec"] = spec;
+    hub.memory.put("/apis/kubelb.k8c.io/v1alpha1/tenants", tenant);
+    insta::assert_yaml_snapshot!(of_routes(hub.settled().await));
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-gateway"),
+        ("False".into(), "Disabled".into())
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_somebody_else_made_is_not_overwritten() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    let writes = hub.settled().await;
+    manager.stop().await;
+    let made = writes
+        .iter()
+        .find_map(|line| line.strip_prefix(&format!("PATCH {GATEWAYS}/")))
+        .unwrap();
+    hub.memory.remove(&format!("{GATEWAYS}/{made}"));
+    hub.memory.put(
+        GATEWAYS,
+        json!({"metadata": {"name": made}, "spec": {"gatewayClassName": "theirs"}}),
+    );
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let theirs = hub.memory.get(&format!("{GATEWAYS}/{made}")).unwrap();
+    assert_eq!(theirs["spec"], json!({"gatewayClassName": "theirs"}));
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-gateway"),
+        ("False".into(), "NameConflict".into())
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_gateway_api_on_the_hub_l4_goes_on() {
+    let hub = Hub::new();
+    for plural in ["gateways", "httproutes", "grpcroutes", "gatewayclasses"] {
+        hub.memory.uninstall(plural);
+    }
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    let writes = hub.settled().await;
+    assert!(
+        writes.iter().any(|line| line.contains("services/lb-")),
+        "{writes:#?}"
+    );
+    assert!(
+        !writes.iter().any(|line| line.contains("gateway.networking")),
+        "{writes:#?}"
+    );
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new());
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_hub_refuses_is_told_on_the_route() {
+    let hub = Hub::that_answers(403, |request| {
+        request.method == "PATCH" && request.path.contains("/httproutes/")
+    });
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-httproute"),
+        ("False".into(), "NotApplied".into())
+    );
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-gateway"),
+        ("True".into(), "Accepted".into())
+    );
+    manager.stop().await;
+}
