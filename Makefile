@@ -1,0 +1,70 @@
+# Everything a newcomer and CI run. `make help` lists the targets.
+#
+# LAB is the name of the lab that a target works on; SUITE narrows `make e2e`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+LAB ?= kubelb
+SUITE ?=
+export CARGO_TERM_COLOR ?= auto
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
+# The `lab` command reads the lab's name here.
+export KUBELB_LAB := $(LAB)
+LAB_CMD = $(BIN)/lab
+DEPLOY = $(BIN)/deploy --binaries $(BIN)
+
+.PHONY: help
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: quickstart
+quickstart: build ## A hub and two tenants with the product installed and examples served.
+	$(LAB_CMD) up
+	$(LAB_CMD) exec -- $(DEPLOY) install
+	$(LAB_CMD) exec -- $(DEPLOY) demo
+
+.PHONY: test
+test: ## Everything that CI runs, on a lab of its own, with a summary at the end.
+	e2e/run-all.sh
+
+.PHONY: unit
+unit: ## Formatting, lints and all tests that need no lab.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --quiet
+
+.PHONY: build
+build: ## Release binaries of the product and of the lab.
+	cargo build --release -p testbed -p e2e -p kubelb-manager -p kubelb-ccm
+
+.PHONY: lab-up
+lab-up: build ## Brings up the clusters only.
+	$(LAB_CMD) up
+
+.PHONY: lab-down
+lab-down: ## Removes the lab: no process, container, mount, namespace or interface stays.
+	@test -x $(BIN)/lab || cargo build --release -p testbed
+	$(LAB_CMD) down
+
+.PHONY: install
+install: build ## Installs or upgrades the product in a lab that stands.
+	$(LAB_CMD) exec -- $(DEPLOY) install
+
+.PHONY: e2e
+e2e: ## Whole-system stories on a lab with the product; SUITE=l4|gateway|tenancy|operations|crds for one.
+	LAB=$(LAB) BIN=$(BIN) e2e/run-stories.sh "$(SUITE)"
+
+.PHONY: conformance
+conformance: ## Gateway API conformance from a tenant's side; SMOKE=1 for two tests.
+	LAB=$(LAB) BIN=$(BIN) conformance/run.sh
+
+.PHONY: crds
+crds: ## Generates the custom resource definitions into the chart.
+	cargo run --quiet -p api --bin crdgen -- charts/kubelb-manager/crds-files
+
+.PHONY: shell
+shell: ## A shell that reaches the lab's addresses.
+	$(LAB_CMD) shell

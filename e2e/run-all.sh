@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Everything that CI runs, on a lab of its own: formatting, lints, unit tests with real Envoy, the stories, and
+# the conformance smoke. Ends with a summary; the lab is removed at the end, also after a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+LAB=${LAB:-kubelb-test}
+TARGET=${CARGO_TARGET_DIR:-target}
+BIN=$TARGET/release
+export LAB BIN KUBELB_LAB=$LAB
+summary=()
+failed=0
+begin=$SECONDS
+
+step() { # name, command…
+  local name=$1 from=$SECONDS result=ok
+  shift
+  echo "==> [$((SECONDS - begin))s] $name"
+  "$@" || { result=FAILED; failed=1; }
+  summary+=("$(printf '%-8s %5ss  %s' "$result" "$((SECONDS - from))" "$name")")
+  [ "$result" = ok ]
+}
+
+finish() {
+  if [ -x "$BIN/lab" ]; then
+    if [ "$failed" -ne 0 ]; then "$BIN/lab" logs || true; fi
+    step "lab-down" "$BIN/lab" down || true
+  fi
+  echo
+  echo "Summary of make test ($((SECONDS - begin))s)"
+  printf '  %s\n' "${summary[@]}"
+  echo "  NOT RUN  the whole conformance suite: make conformance"
+  if [ "$failed" -eq 0 ]; then echo "  all passed"; else echo "  something failed"; fi
+  exit "$failed"
+}
+trap finish EXIT
+
+
+step "build" make --no-print-directory build
+step "third-party parts" "$BIN/lab" tools
+# With these, a test that needs real Envoy fails where there is none; without them it would say NOT RUN.
+KUBELB_ENVOY_BIN=$("$BIN/lab" tools | grep '/envoy$')
+export KUBELB_ENVOY_BIN KUBELB_REQUIRE_REAL=1
+step "unit tests and lints" make --no-print-directory unit
+step "lab" "$BIN/lab" up
+step "install" "$BIN/lab" exec -- "$BIN/deploy" --binaries "$BIN" install
+step "install again (must change nothing that runs)" "$BIN/lab" exec -- "$BIN/deploy" --binaries "$BIN" install
+step "stories" e2e/run-stories.sh
+step "conformance smoke" env SMOKE=1 conformance/run.sh

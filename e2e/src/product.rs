@@ -1,0 +1,280 @@
+//! Installation of the product in a lab: as README.md tells people to do it, with real helm.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::cluster::Cluster;
+use crate::environment::Environment;
+use crate::wait::{seconds, until};
+
+/// Namespace of both charts.
+pub const NAMESPACE: &str = "kubelb";
+/// Secret and key of a hub kubeconfig: on the hub and in the tenant.
+const CREDENTIAL: (&str, &str, &str) = ("kubelb-ccm-kubeconfig", "kubelb-cluster", "kubelb");
+
+/// Progress with elapsed time, on standard output.
+#[derive(Debug)]
+pub struct Progress {
+    begin: Instant,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            begin: Instant::now(),
+        }
+    }
+}
+
+impl Progress {
+    /// Says what happens now.
+    #[expect(clippy::print_stdout, reason = "progress of a command is for its user")]
+    pub fn say(&self, what: &str) {
+        println!("[{:>4}s] {what}", self.begin.elapsed().as_secs());
+    }
+}
+
+/// Where the parts of a deployment are.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Folder with `charts/` and `examples/`.
+    pub repository: PathBuf,
+    /// Folder with the built binaries.
+    pub binaries: PathBuf,
+    /// The `lab` command.
+    pub lab: PathBuf,
+}
+
+/// Builds images, installs the manager on the hub and a CCM in each tenant, and waits until all are ready.
+///
+/// # Errors
+/// Says which step failed.
+pub fn install(environment: &Environment, parts: &Parts, progress: &Progress) -> Result<()> {
+    progress.say("images of the manager and the CCM");
+    let manager = image(parts, "kubelb-manager", &["hub"])?;
+    let ccm = image(parts, "kubelb-ccm", &["tenant-a", "tenant-b"])?;
+    progress.say("manager on the hub (helm)");
+    install_manager(environment, parts, &manager)?;
+    progress.say("tenants on the hub, and a shared Gateway of the platform team");
+    environment.hub.apply(&hub_objects(environment))?;
+    for (cluster, _) in environment.tenants() {
+        progress.say(&format!("CCM in {} (helm)", cluster.name));
+        hand_over_credential(&environment.hub, cluster)?;
+        install_ccm(environment, cluster, parts, &ccm)?;
+    }
+    for (cluster, _) in environment.tenants() {
+        progress.say(&format!("waiting for {} to be connected", cluster.name));
+        rollout(cluster, "kubelb-ccm")?;
+        connected(&environment.hub, cluster.name)?;
+    }
+    rollout(&environment.hub, "kubelb-manager")
+}
+
+/// Waits until a Deployment in the product's namespace is rolled out.
+///
+/// # Errors
+/// When it takes more than three minutes.
+pub fn rollout(cluster: &Cluster, deployment: &str) -> Result<()> {
+    cluster
+        .kubectl(&[
+            "rollout",
+            "status",
+            "--namespace",
+            NAMESPACE,
+            "--timeout=180s",
+            &format!("deployment/{deployment}"),
+        ])
+        .with_context(|| format!("{deployment} in {} did not become ready", cluster.name))?;
+    Ok(())
+}
+
+fn connected(hub: &Cluster, tenant: &str) -> Result<()> {
+    hub.kubectl(&[
+        "wait",
+        "--for=condition=Connected",
+        "--timeout=120s",
+        &format!("tenant/{tenant}"),
+    ])
+    .with_context(|| format!("the CCM of {tenant} has not reported to the hub"))?;
+    Ok(())
+}
+
+fn install_manager(environment: &Environment, parts: &Parts, image: &Image) -> Result<()> {
+    let chart = parts.repository.join("charts/kubelb-manager");
+    let server = format!("kubelb.tenantAPIServer={}", environment.hub_server);
+    environment.hub.helm(&[
+        "upgrade",
+        "--install",
+        "kubelb-manager",
+        path(&chart)?,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--values",
+        path(&parts.repository.join("e2e/values/kubelb-manager.yaml"))?,
+        "--set",
+        &server,
+        // An image tag of digits alone is still a text.
+        "--set-string",
+        &format!("image.repository={},image.tag={}", image.repository, image.tag),
+        "--wait",
+        "--timeout",
+        "5m",
+    ])?;
+    Ok(())
+}
+
+fn install_ccm(environment: &Environment, cluster: &Cluster, parts: &Parts, image: &Image) -> Result<()> {
+    let chart = parts.repository.join("charts/kubelb-ccm");
+    cluster.helm(&[
+        "upgrade",
+        "--install",
+        "kubelb-ccm",
+        path(&chart)?,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--values",
+        path(&parts.repository.join("e2e/values/kubelb-ccm.yaml"))?,
+        "--set",
+        &format!(
+            "clusterName={},kubelb.manager.address={}",
+            cluster.name, environment.hub_server
+        ),
+        // An image tag of digits alone is still a text.
+        "--set-string",
+        &format!("image.repository={},image.tag={}", image.repository, image.tag),
+    ])?;
+    Ok(())
+}
+
+/// Takes the credential that the manager issued and puts it into the tenant cluster, as a platform team does
+/// once for each tenant.
+fn hand_over_credential(hub: &Cluster, tenant: &Cluster) -> Result<()> {
+    let (issued, own, key) = CREDENTIAL;
+    let kubeconfig = until("the credential that the manager issues", seconds(60), || {
+        kubeconfig_of(hub, tenant.name, issued, key)
+    })?;
+    tenant.apply(&format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"
+    ))?;
+    if tenant
+        .kubectl(&["get", "secret", "--namespace", NAMESPACE, own])
+        .is_ok()
+    {
+        return Ok(());
+    }
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"namespace": NAMESPACE, "name": own},
+        "data": {key: kubeconfig},
+    });
+    tenant.apply(&secret.to_string())?;
+    Ok(())
+}
+
+fn kubeconfig_of(hub: &Cluster, tenant: &str, secret: &str, key: &str) -> Result<String, String> {
+    let found = hub
+        .get(&["secret", "--namespace", tenant, secret])
+        .map_err(|error| error.to_string())?;
+    found["data"][key]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no key {key} in it"))
+}
+
+fn hub_objects(environment: &Environment) -> String {
+    let mut manifest = SHARED_GATEWAY.to_owned();
+    for (cluster, cidrs) in environment.tenants() {
+        let list: Vec<String> = cidrs
+            .split(',')
+            .map(|cidr| format!("\"{}\"", cidr.trim()))
+            .collect();
+        manifest.push_str(&format!(
+            r#"---
+apiVersion: kubelb.k8c.io/v1alpha1
+kind: Tenant
+metadata: {{name: {name}}}
+spec:
+  endpointCIDRs: [{cidrs}]
+  allowedDomains: ["**"]
+  envoyProxy: {{replicas: 1}}
+  gatewayAPI: {{defaultGateway: {{namespace: shared, name: shared-gateway}}}}
+"#,
+            name = cluster.name,
+            cidrs = list.join(", "),
+        ));
+    }
+    manifest
+}
+
+/// What the platform team makes for tenants that share an address.
+const SHARED_GATEWAY: &str = r"apiVersion: v1
+kind: Namespace
+metadata: {name: shared}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {namespace: shared, name: shared-gateway}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]
+";
+
+/// An image of ours, named by its content, so that a changed binary rolls the Deployment.
+#[derive(Debug, Clone)]
+struct Image {
+    repository: String,
+    tag: String,
+}
+
+fn image(parts: &Parts, name: &str, clusters: &[&str]) -> Result<Image> {
+    let binary = parts.binaries.join(name);
+    let content = std::fs::read(&binary)
+        .with_context(|| format!("{} is missing: run `make build`", binary.display()))?;
+    let digest = Sha256::digest(&content);
+    let tag: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let repository = format!("docker.io/kubelb/{name}");
+    let archive = std::env::temp_dir().join(format!("{name}-{tag}.tar"));
+    lab(
+        parts,
+        &[
+            "image",
+            "--name",
+            &format!("{repository}:{tag}"),
+            "--binary",
+            path(&binary)?,
+            "--out",
+            path(&archive)?,
+        ],
+    )?;
+    for cluster in clusters {
+        lab(parts, &["load", "--cluster", cluster, path(&archive)?])?;
+    }
+    std::fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    Ok(Image { repository, tag })
+}
+
+fn lab(parts: &Parts, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(&parts.lab)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot run {}", parts.lab.display()))?;
+    if !output.status.success() {
+        bail!(
+            "lab {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))
+}

@@ -1,0 +1,76 @@
+//! A node of a three-node tenant leaves and comes back while a Service is used.
+
+use std::time::Duration;
+
+use e2e::cluster::Cluster;
+use e2e::traffic::Stream;
+use e2e::wait::{seconds, until};
+use e2e::{echo, node};
+
+use crate::support::{Scratch, answered, hub_namespace, lab, service_address};
+
+/// Selects nodes that a load balancer may send to.
+const EXCLUDED: &str = "!node.kubernetes.io/exclude-from-external-load-balancers";
+
+#[test]
+fn a_node_that_leaves_is_taken_out_and_taken_back_when_it_returns() {
+    let lab = lab();
+    let (tenant, hub) = (&lab.tenant_a, &lab.hub);
+    let scratch = Scratch::new("l4-nodes", &[tenant]);
+    let ns = &scratch.namespace;
+    assert_eq!(
+        tenant.list(&["nodes"]).unwrap().len(),
+        3,
+        "the first tenant has three nodes"
+    );
+    // kubeadm labels control planes so that no load balancer sends to them: two take traffic.
+    let serving = tenant.list(&["nodes", "-l", EXCLUDED]).unwrap().len();
+    assert_eq!(serving, 2);
+    let victim = node::worker(tenant).unwrap();
+    // The pod must not be on the node that leaves: the story is about the way to it.
+    let pinned = echo::deployment(ns, "web", 1).replace(
+        "      containers:\n",
+        "      nodeSelector: {node-role.kubernetes.io/control-plane: \"\"}\n      tolerations: [{operator: Exists}]\n      containers:\n",
+    );
+    tenant
+        .apply(&(pinned + &echo::service(ns, "web", "LoadBalancer")))
+        .unwrap();
+    let url = format!("http://{}/", service_address(tenant, ns, "web"));
+    answered(&url, None);
+    until("three node addresses on the hub", seconds(60), || {
+        addresses(hub, tenant, 3)
+    })
+    .unwrap();
+
+    let stream = Stream::begin(url.clone(), None, Duration::from_millis(20), seconds(240));
+    let stopped = node::remove(tenant, &victim).unwrap();
+    until("two node addresses on the hub", seconds(60), || {
+        addresses(hub, tenant, 2)
+    })
+    .unwrap();
+    stopped.bring_back(tenant).unwrap();
+    until("three node addresses again", seconds(120), || {
+        addresses(hub, tenant, 3)
+    })
+    .unwrap();
+    let report = stream.end();
+    assert!(report.sent > 100, "only {} requests", report.sent);
+    assert_eq!(
+        report.failures,
+        Vec::<String>::new(),
+        "of {} requests",
+        report.sent
+    );
+}
+
+fn addresses(hub: &Cluster, tenant: &Cluster, wanted: usize) -> Result<(), String> {
+    let found = hub
+        .get(&["addresses.kubelb.k8c.io", "-n", hub_namespace(tenant), "default"])
+        .map_err(|e| e.to_string())?;
+    let list = found["spec"]["addresses"].as_array().cloned().unwrap_or_default();
+    if list.len() == wanted {
+        Ok(())
+    } else {
+        Err(format!("{} addresses", list.len()))
+    }
+}

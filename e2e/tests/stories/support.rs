@@ -1,0 +1,162 @@
+//! What the stories share: the lab, a namespace of one's own, and questions that many ask.
+
+use e2e::cluster::Cluster;
+use e2e::environment::Environment;
+use e2e::traffic::{self, Echo};
+use e2e::wait::{seconds, until};
+use serde_json::Value;
+
+/// The lab that the stories run in.
+pub fn lab() -> Environment {
+    Environment::load().unwrap()
+}
+
+/// A namespace of the story's own in some clusters, removed at the end, also of a failed story.
+pub struct Scratch {
+    clusters: Vec<Cluster>,
+    pub namespace: String,
+}
+
+impl Scratch {
+    pub fn new(story: &str, clusters: &[&Cluster]) -> Self {
+        let namespace = format!("e2e-{story}");
+        for cluster in clusters {
+            remove(cluster, &namespace, true);
+            cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
+        }
+        Self {
+            clusters: clusters.iter().map(|c| (*c).clone()).collect(),
+            namespace,
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for cluster in &self.clusters {
+            remove(cluster, &self.namespace, false);
+        }
+    }
+}
+
+fn remove(cluster: &Cluster, namespace: &str, wait: bool) {
+    let wait = format!("--wait={wait}");
+    let arguments = [
+        "delete",
+        "namespace",
+        namespace,
+        "--ignore-not-found",
+        "--timeout=90s",
+        &wait,
+    ];
+    cluster.kubectl(&arguments).unwrap();
+}
+
+/// Namespace of a tenant on the hub.
+pub fn hub_namespace(tenant: &Cluster) -> &'static str {
+    tenant.name
+}
+
+/// Waits for the address of a Service of type LoadBalancer.
+pub fn service_address(cluster: &Cluster, namespace: &str, name: &str) -> String {
+    until(
+        format!("an address of Service {namespace}/{name} in {}", cluster.name),
+        seconds(90),
+        || {
+            let service = cluster
+                .get(&["service", "-n", namespace, name])
+                .map_err(|e| e.to_string())?;
+            text(&service["status"]["loadBalancer"]["ingress"][0]["ip"])
+                .ok_or_else(|| service["status"].to_string())
+        },
+    )
+    .unwrap()
+}
+
+/// Waits until a Gateway is programmed at its newest generation, and gives its address.
+pub fn gateway_address(cluster: &Cluster, namespace: &str, name: &str) -> String {
+    until(
+        format!("Gateway {namespace}/{name} in {} to be programmed", cluster.name),
+        seconds(120),
+        || {
+            let gateway = cluster
+                .get(&["gateway", "-n", namespace, name])
+                .map_err(|e| e.to_string())?;
+            let generation = gateway["metadata"]["generation"].as_i64();
+            let programmed = condition(&gateway["status"]["conditions"], "Programmed");
+            if programmed["status"] != "True" || programmed["observedGeneration"].as_i64() != generation {
+                return Err(gateway["status"].to_string());
+            }
+            text(&gateway["status"]["addresses"][0]["value"]).ok_or_else(|| gateway["status"].to_string())
+        },
+    )
+    .unwrap()
+}
+
+/// Waits until requests are answered by a pod of `namespace`, and gives the answer.
+pub fn answered(url: &str, host: Option<&str>) -> Echo {
+    until(
+        format!("an answer from {url} (host {host:?})"),
+        seconds(60),
+        || traffic::get(url, host),
+    )
+    .unwrap()
+}
+
+/// Waits until a cluster has none of these objects: `kubectl get <arguments>` finds nothing.
+pub fn gone(cluster: &Cluster, arguments: &[&str]) {
+    until(
+        format!("no {} in {}", arguments.join(" "), cluster.name),
+        seconds(60),
+        || {
+            let mut all = vec!["get", "--ignore-not-found", "-o", "name"];
+            all.extend_from_slice(arguments);
+            let found = cluster.kubectl(&all).map_err(|e| e.to_string())?;
+            if found.trim().is_empty() {
+                Ok(())
+            } else {
+                Err(found)
+            }
+        },
+    )
+    .unwrap();
+}
+
+/// The condition of this type in a list, or null.
+pub fn condition(conditions: &Value, type_: &str) -> Value {
+    let found = conditions
+        .as_array()
+        .and_then(|list| list.iter().find(|c| c["type"] == type_));
+    found.cloned().unwrap_or(Value::Null)
+}
+
+/// Waits for a Warning Event on an object whose message contains `words`.
+pub fn warned(cluster: &Cluster, namespace: &str, kind: &str, name: &str, words: &str) {
+    let selector = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
+    until(
+        format!("a Warning on {kind} {namespace}/{name} with {words:?}"),
+        seconds(60),
+        || {
+            let events = cluster
+                .list(&["events", "-n", namespace, "--field-selector", &selector])
+                .map_err(|e| e.to_string())?;
+            let messages: Vec<String> = events.iter().filter_map(|e| text(&e["message"])).collect();
+            if messages.iter().any(|m| m.contains(words)) {
+                Ok(())
+            } else {
+                Err(format!("{messages:?}"))
+            }
+        },
+    )
+    .unwrap();
+}
+
+/// UID of an object.
+pub fn uid(cluster: &Cluster, arguments: &[&str]) -> String {
+    text(&cluster.get(arguments).unwrap()["metadata"]["uid"]).unwrap()
+}
+
+/// A text field.
+pub fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}

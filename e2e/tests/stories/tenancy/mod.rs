@@ -1,0 +1,7 @@
+//! Several tenants on one hub.
+
+mod bounds;
+mod credential;
+mod isolation;
+mod onboarding;
+mod trouble;

@@ -1,0 +1,149 @@
+//! A credential that is wrong, and a clusterName that is wrong: each is named, and what is served stays served.
+
+use e2e::cluster::Cluster;
+use e2e::wait::{seconds, until};
+use e2e::{echo, product};
+
+use crate::support::{Scratch, answered, lab, service_address, text};
+
+/// Puts the tenant's CCM back into working order, also after a failed story.
+struct Restored<'a> {
+    tenant: &'a Cluster,
+    secret: serde_json::Value,
+}
+
+impl<'a> Restored<'a> {
+    fn of(tenant: &'a Cluster) -> Self {
+        let mut secret = tenant
+            .get(&["secret", "-n", product::NAMESPACE, "kubelb-cluster"])
+            .unwrap();
+        let metadata = serde_json::json!({"name": "kubelb-cluster", "namespace": product::NAMESPACE});
+        secret["metadata"] = metadata;
+        Self { tenant, secret }
+    }
+
+    fn restart(&self) {
+        let arguments = [
+            "rollout",
+            "restart",
+            "-n",
+            product::NAMESPACE,
+            "deployment/kubelb-ccm",
+        ];
+        self.tenant.kubectl(&arguments).unwrap();
+    }
+}
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        let replace = ["replace", "--force", "-f", "-"];
+        self.tenant
+            .kubectl_with_input(&replace, &self.secret.to_string())
+            .unwrap();
+        set_cluster_name(self.tenant, self.tenant.name);
+        self.restart();
+        product::rollout(self.tenant, "kubelb-ccm").unwrap();
+    }
+}
+
+fn set_cluster_name(tenant: &Cluster, name: &str) {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/kubelb-ccm");
+    let set = format!("clusterName={name}");
+    let arguments = [
+        "upgrade",
+        "kubelb-ccm",
+        chart,
+        "-n",
+        product::NAMESPACE,
+        "--reuse-values",
+        "--set",
+        &set,
+    ];
+    tenant.helm(&arguments).unwrap();
+}
+
+/// Waits until a log line of the running CCM contains all `words`.
+fn logged(tenant: &Cluster, words: &[&str]) {
+    until(format!("a CCM log line with {words:?}"), seconds(90), || {
+        let arguments = [
+            "logs",
+            "-n",
+            product::NAMESPACE,
+            "-l",
+            "app.kubernetes.io/name=kubelb-ccm",
+            "--tail=200",
+        ];
+        let log = tenant.kubectl(&arguments).map_err(|e| e.to_string())?;
+        let found = log
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)));
+        if found {
+            Ok(())
+        } else {
+            Err(log.lines().last().unwrap_or("no line").to_owned())
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_wrong_credential_is_named_and_what_is_served_stays_served() {
+    let lab = lab();
+    let tenant = &lab.tenant_b;
+    let scratch = Scratch::new("trouble", &[tenant]);
+    let ns = &scratch.namespace;
+    tenant
+        .apply(&(echo::deployment(ns, "web", 1) + &echo::service(ns, "web", "LoadBalancer")))
+        .unwrap();
+    let address = service_address(tenant, ns, "web");
+    answered(&format!("http://{address}/"), None);
+
+    let restored = Restored::of(tenant);
+    let broken = broken_token(&text(&restored.secret["data"]["kubelb"]).unwrap());
+    let mut secret = restored.secret.clone();
+    secret["data"]["kubelb"] = broken.into();
+    tenant
+        .kubectl_with_input(&["replace", "-f", "-"], &secret.to_string())
+        .unwrap();
+    restored.restart();
+    logged(tenant, &["Unauthorized"]);
+    answered(&format!("http://{address}/"), None);
+    assert_eq!(
+        service_address(tenant, ns, "web"),
+        address,
+        "the address stays in the status"
+    );
+    drop(restored);
+    tenant
+        .apply(&echo::service(ns, "after", "LoadBalancer").replace("app: after", "app: web"))
+        .unwrap();
+    answered(&format!("http://{}/", service_address(tenant, ns, "after")), None);
+}
+
+fn broken_token(encoded: &str) -> String {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let text = String::from_utf8(engine.decode(encoded).unwrap()).unwrap();
+    let broken: Vec<String> = text
+        .lines()
+        .map(|line| {
+            if line.trim_start().starts_with("token:") {
+                format!("{line}broken")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    let broken = broken.join("\n") + "\n";
+    assert_ne!(broken, text, "the kubeconfig has a token line");
+    engine.encode(broken)
+}
+
+#[test]
+fn a_wrong_cluster_name_is_named_with_both_names() {
+    let lab = lab();
+    let tenant = &lab.tenant_b;
+    let _restored = Restored::of(tenant);
+    set_cluster_name(tenant, "other");
+    logged(tenant, &["tenant-other", "tenant-b"]);
+}
