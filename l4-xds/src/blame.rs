@@ -36,7 +36,7 @@ pub fn culprits<'a>(
     found
 }
 
-/// At most [`MAX_EXCERPT`] bytes of `text`.
+/// The beginning of `text`, at most 1024 bytes of it.
 pub fn excerpt(text: &str) -> String {
     let mut end = text.len().min(MAX_EXCERPT);
     while !text.is_char_boundary(end) {

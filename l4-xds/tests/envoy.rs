@@ -383,7 +383,7 @@ async fn certificates_are_replaced_without_a_restart() {
     setup.envoy.until_ready().await;
 
     let new = Ca::new("xds, second");
-    // The new one first: Envoy's page of certificates shows the first of a bundle.
+    // The new one first: up to 1.39 Envoy's page of certificates shows only the first of a bundle.
     let both = format!("{}{}", new.pem(), setup.ca.pem());
     setup
         .plane
@@ -395,7 +395,7 @@ async fn certificates_are_replaced_without_a_restart() {
     let replaced = async |envoy: &Envoy| {
         serials(envoy)
             .await
-            .filter(|serials| serials.is_disjoint(&before))
+            .filter(|serials| serials.difference(&before).count() == 2)
     };
     setup.envoy.until("Envoy uses the new files", replaced).await;
     setup.plane.tls.reload(&new.material(&[&new])).unwrap();
@@ -418,8 +418,7 @@ async fn certificates_are_replaced_without_a_restart() {
 /// The serial numbers of all certificates that Envoy has in use: its own and the CA it trusts.
 async fn serials(envoy: &Envoy) -> Option<BTreeSet<String>> {
     let page = envoy.admin("/certs").await?;
-    std::fs::write("/tmp/certs.json", &page).unwrap();
     let lines = page.lines().filter(|line| line.contains("serial_number"));
     Some(lines.map(|line| line.trim().to_owned()).collect())
-        .filter(|serials: &BTreeSet<_>| serials.len() == 2)
+        .filter(|serials: &BTreeSet<_>| serials.len() >= 2)
 }

@@ -171,6 +171,7 @@ impl Manager {
             metrics: &watches,
             triggers: &triggers,
             stop,
+            gateway_api: options.gateway_api,
         }
         .spawn();
         let (cache, reports) = (Cache::new(), ReportHub::new());

@@ -36,9 +36,9 @@ impl Drivers {
             concurrency: 8,
             ..Settings::default()
         };
-        // Reports settle in a few steps while Envoys take an update; one write at the end is enough.
+        // Mostly the lease holder hears the same from another Envoy and records it meanwhile; then there is no news.
         let slow = Settings {
-            debounce: Duration::from_millis(200),
+            debounce: Duration::from_millis(500),
             debounce_max: Duration::from_secs(2),
             ..Settings::default()
         };

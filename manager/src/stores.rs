@@ -2,11 +2,14 @@
 //!
 //! Nothing here decides what a change means beyond whose work it may be.
 
+use std::sync::Arc;
+
 use api::meta;
 use api::v1alpha1::{Addresses, Config, LoadBalancer, Route, SyncSecret, Tenant, TenantState};
 use controller_kit::CancellationToken;
+use controller_kit::object::{Object, ObjectError};
 use controller_kit::ready::Readiness;
-use controller_kit::watch::{Event, SyncState, Synced, Watch, WatchMetrics, Watchable, Watched};
+use controller_kit::watch::{Event, State, SyncState, Synced, Watch, WatchMetrics, Watchable, Watched};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
@@ -16,6 +19,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use kube::{Client, Resource};
+use serde::Serialize;
 
 use crate::triggers::{Interest, Triggers};
 
@@ -51,7 +55,7 @@ pub struct Stores {
     /// Services that we made.
     pub services: Watched<Service>,
     /// EndpointSlices that we made.
-    pub endpoint_slices: Watched<EndpointSlice>,
+    pub endpoint_slices: Switched<EndpointSlice>,
     /// Deployments that we made.
     pub deployments: Watched<Deployment>,
     /// PodDisruptionBudgets that we made.
@@ -59,13 +63,61 @@ pub struct Stores {
     /// Pods of the manager's namespace: which replicas are alive.
     pub pods: Watched<Pod>,
     /// All Gateways. Absent where the Gateway API is not installed.
-    pub gateways: Watched<DynamicObject>,
+    pub gateways: Switched<DynamicObject>,
     /// HTTPRoutes that we made.
-    pub http_routes: Watched<DynamicObject>,
+    pub http_routes: Switched<DynamicObject>,
     /// GRPCRoutes that we made.
-    pub grpc_routes: Watched<DynamicObject>,
+    pub grpc_routes: Switched<DynamicObject>,
     /// GatewayClasses.
-    pub gateway_classes: Watched<DynamicObject>,
+    pub gateway_classes: Switched<DynamicObject>,
+}
+
+/// A store of a kind that the command line may switch off. Then nothing is asked of the API server, which may
+/// not even allow it, and the store is empty.
+#[derive(Clone)]
+pub struct Switched<K>(Option<Watched<K>>);
+
+impl<K> Switched<K> {
+    /// All objects.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Arc<K>> {
+        self.0.as_ref().map(Watched::snapshot).unwrap_or_default()
+    }
+
+    /// The objects of one namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.0
+            .as_ref()
+            .map(|store| store.in_namespace(namespace))
+            .unwrap_or_default()
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.0.as_ref()?.get(namespace, name)
+    }
+
+    /// Whether the kind is there and watched.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|store| store.state() != State::Absent)
+    }
+}
+
+impl<K: Resource + Serialize> Switched<K> {
+    /// The objects of one namespace as JSON with their kind.
+    ///
+    /// # Errors
+    /// When one cannot be written as JSON.
+    pub fn objects_in(&self, namespace: &str) -> Result<Vec<Object>, ObjectError> {
+        self.0
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |store| store.objects_in(namespace))
+    }
 }
 
 /// What watches are made with.
@@ -82,6 +134,8 @@ pub struct Spawner<'a> {
     pub triggers: &'a Triggers,
     /// Ends the watches.
     pub stop: &'a CancellationToken,
+    /// Kinds that only L7 needs are watched.
+    pub gateway_api: bool,
 }
 
 /// A kind of the Gateway API, in the version that is served since 1.0.
@@ -130,7 +184,10 @@ impl Spawner<'_> {
         )
     }
 
-    fn gateway_api(&self, kind: &str, only_ours: bool, interest: Interest) -> Watched<DynamicObject> {
+    fn gateway_api(&self, kind: &str, only_ours: bool, interest: Interest) -> Switched<DynamicObject> {
+        if !self.gateway_api {
+            return Switched(None);
+        }
         let resource = gateway_api(kind);
         let watch = Watch::dynamic(self.client.clone(), &resource, None).optional();
         let watch = if only_ours {
@@ -138,7 +195,7 @@ impl Spawner<'_> {
         } else {
             watch
         };
-        self.start(watch, kind, interest)
+        Switched(Some(self.start(watch, kind, interest)))
     }
 
     /// Starts them all.
@@ -159,7 +216,7 @@ impl Spawner<'_> {
             secrets: self.ours(Interest::Secret),
             config_maps: self.ours(Interest::ConfigMap),
             services: self.ours(Interest::Service),
-            endpoint_slices: self.ours(Interest::RouteObject),
+            endpoint_slices: Switched(self.gateway_api.then(|| self.ours(Interest::RouteObject))),
             deployments: self.ours(Interest::LoadBalancerObject),
             disruption_budgets: self.ours(Interest::LoadBalancerObject),
             pods: self.own_namespace(Interest::Nothing),
@@ -201,7 +258,7 @@ impl Stores {
             grpc_routes,
             gateway_classes,
         } = self;
-        vec![
+        let mut all: Vec<&dyn SyncState> = vec![
             tenants,
             configs,
             tenant_states,
@@ -216,15 +273,15 @@ impl Stores {
             secrets,
             config_maps,
             services,
-            endpoint_slices,
             deployments,
             disruption_budgets,
             pods,
-            gateways,
-            http_routes,
-            grpc_routes,
-            gateway_classes,
-        ]
+        ];
+        all.extend(endpoint_slices.0.as_ref().map(|store| store as &dyn SyncState));
+        for switched in [gateways, http_routes, grpc_routes, gateway_classes] {
+            all.extend(switched.0.as_ref().map(|store| store as &dyn SyncState));
+        }
+        all
     }
 
     /// Waits until all are complete, or known to be of a kind that is not installed.

@@ -133,3 +133,24 @@ async fn what_the_hub_refuses_is_told_on_the_route() {
     );
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_on_the_command_line_no_kind_of_l7s_is_even_asked_for() {
+    let l7 = |path: &str| path.contains("gateway.networking") || path.contains("endpointslices");
+    let hub = Hub::that_answers(403, move |request| l7(&request.path));
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager_without_gateway_api().await;
+    let writes = hub.settled().await;
+    assert!(
+        writes.iter().any(|line| line.contains("services/lb-")),
+        "{writes:#?}"
+    );
+    assert!(!hub.api.requests().iter().any(|request| l7(&request.path)));
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-gateway"),
+        ("False".into(), "Disabled".into())
+    );
+    manager.stop().await;
+}

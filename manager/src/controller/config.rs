@@ -4,7 +4,6 @@ use api::condition::{self, ConditionValue};
 use api::v1alpha1::config_condition as reason;
 use api::v1alpha1::{Config, ConfigSpec, ConfigStatus};
 use controller_kit::driver::Outcome;
-use controller_kit::watch::State;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
@@ -28,7 +27,7 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
     let class = config.spec.gateway_api.as_ref().and_then(|g| g.class.clone());
     let class = class.unwrap_or_else(|| ctx.options.gateway_class.clone());
     let found = ctx.stores.gateway_classes.get("", &class);
-    let installed = ctx.stores.gateway_classes.state() != State::Absent;
+    let installed = ctx.stores.gateway_classes.is_installed();
     let ready = envoy_gateway(
         ctx.options.gateway_api,
         installed,

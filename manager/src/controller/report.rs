@@ -117,11 +117,7 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         .stores
         .config_maps
         .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
-    let report = ctx.reports.subscribe().borrow().clone();
-    let said = namespace
-        .parse()
-        .ok()
-        .and_then(|fleet| report.fleets.get(&fleet).cloned());
+    let said = heard_here(ctx, namespace);
     let before = live.as_deref().map(entries).unwrap_or_default();
     let all = ctx.stores.load_balancers.in_namespace(namespace);
     let entries = next(&before, said.as_ref(), &served, &all);
@@ -154,11 +150,7 @@ async fn clear(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 /// What all replicas heard about a namespace.
 #[must_use]
 pub fn merged(ctx: &Context, namespace: &str) -> BTreeMap<LoadBalancerId, LoadBalancerReport> {
-    let report = ctx.reports.subscribe().borrow().clone();
-    let own = namespace
-        .parse()
-        .ok()
-        .and_then(|fleet| report.fleets.get(&fleet).cloned());
+    let own = heard_here(ctx, namespace);
     let mut all = own.map(|fleet| fleet.load_balancers).unwrap_or_default();
     for map in about(ctx, namespace) {
         let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
@@ -167,6 +159,12 @@ pub fn merged(ctx: &Context, namespace: &str) -> BTreeMap<LoadBalancerId, LoadBa
         }
     }
     all
+}
+
+/// What the Envoys of a namespace said to this replica.
+fn heard_here(ctx: &Context, namespace: &str) -> Option<FleetReport> {
+    let fleet = namespace.parse().ok()?;
+    ctx.reports.subscribe().borrow().fleets.get(&fleet).cloned()
 }
 
 fn add(all: &mut BTreeMap<LoadBalancerId, LoadBalancerReport>, namespace: &str, entries: Entries) {

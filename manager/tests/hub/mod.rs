@@ -125,11 +125,26 @@ impl Hub {
         self.start(leadership).await
     }
 
+    /// With the Gateway API switched off on the command line.
+    pub async fn manager_without_gateway_api(&self) -> Running {
+        self.run(
+            Leadership::always(),
+            Options {
+                gateway_api: false,
+                ..options()
+            },
+        )
+    }
+
     async fn start(&self, leadership: Leadership) -> Running {
+        self.run(leadership, options())
+    }
+
+    fn run(&self, leadership: Leadership, options: Options) -> Running {
         let (metrics, readiness, stop) = (Metrics::new(), Readiness::new(), CancellationToken::new());
         let manager = Manager::new(
             self.api.client(),
-            options(),
+            options,
             leadership,
             &metrics,
             &readiness,

@@ -7,7 +7,6 @@ use controller_kit::ReconcileError;
 use controller_kit::apply::ApplyError;
 use controller_kit::diff::plan as diff;
 use controller_kit::object::{Object, ObjectId};
-use controller_kit::watch::State;
 use gateway_translator::{HubObject, Kind, Objects};
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -46,7 +45,7 @@ impl Applied {
 /// When objects cannot be compared. Refusals of the API server are in the answer.
 pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Objects) -> Result<Applied, Error> {
     let tenant = owner.tenant.name_any();
-    let installed = ctx.stores.gateways.state() != State::Absent;
+    let installed = ctx.stores.gateways.is_installed();
     let desired = (objects.iter())
         .filter(|object| installed || !is_gateway_api(object.key.kind))
         .map(object)

@@ -20,6 +20,7 @@ use api::v1alpha1::{Heartbeat, SharedGateway, Tenant, TenantState, tenant_condit
 use controller_kit::driver::Outcome;
 use controller_kit::events::Notice;
 use controller_kit::finalizer;
+use kube::core::DynamicObject;
 use kube::{Api, Resource, ResourceExt};
 
 use self::credential::Credential;
@@ -148,8 +149,16 @@ pub fn shared_gateways(ctx: &Context, namespace: &str, settings: &TenantSettings
     if settings.gateway_api_disabled() || !ctx.options.gateway_api {
         return Vec::new();
     }
-    let json = |object: &kube::core::DynamicObject| serde_json::to_value(object).unwrap_or_default();
-    let all: Vec<_> = ctx.stores.gateways.snapshot().iter().map(|g| json(g)).collect();
+    let json = |object: &DynamicObject| serde_json::to_value(object).unwrap_or_default();
+    let tenant_namespaces: BTreeSet<String> = ctx.tenant_namespaces().into_iter().collect();
+    let mut gateways = ctx.stores.gateways.snapshot();
+    // Most Gateways of a hub are its tenants': they are not worth turning into JSON.
+    gateways.retain(|gateway| {
+        !gateway
+            .namespace()
+            .is_some_and(|n| tenant_namespaces.contains(&n))
+    });
+    let all: Vec<_> = gateways.iter().map(|g| json(g)).collect();
     let classes: Vec<_> = ctx
         .stores
         .gateway_classes
@@ -163,7 +172,6 @@ pub fn shared_gateways(ctx: &Context, namespace: &str, settings: &TenantSettings
         .get("", namespace)
         .map(|n| n.labels().clone())
         .unwrap_or_default();
-    let tenant_namespaces: BTreeSet<String> = ctx.tenant_namespaces().into_iter().collect();
     gateways::shared(
         &all,
         &gateways::Sharing {
