@@ -13,7 +13,7 @@ output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 status=0
 # One after another: some stories stop nodes and managers.
-KUBELB_LAB=$LAB KUBELB_LAB_BIN=$(realpath "$BIN/lab") "$BIN/lab" exec -- \
+KUBELB_LAB=$LAB "$BIN/lab" exec -- \
   "$binary" --test-threads=1 ${suite:+"$suite::"} 2>&1 | tee "$output" || status=$?
 
 passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$output")

@@ -1,6 +1,7 @@
 //! One cluster of the lab, used through kubectl as a person uses it.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -39,19 +40,19 @@ pub enum ClusterError {
 pub struct Cluster {
     /// Its name in the lab.
     pub name: &'static str,
-    kubeconfig: String,
+    kubeconfig: PathBuf,
 }
 
 impl Cluster {
     /// A cluster by its kubeconfig file.
     #[must_use]
-    pub fn new(name: &'static str, kubeconfig: String) -> Self {
+    pub fn new(name: &'static str, kubeconfig: PathBuf) -> Self {
         Self { name, kubeconfig }
     }
 
     /// The same cluster seen with another credential.
     #[must_use]
-    pub fn with_kubeconfig(&self, kubeconfig: String) -> Self {
+    pub fn with_kubeconfig(&self, kubeconfig: PathBuf) -> Self {
         Self {
             name: self.name,
             kubeconfig,
@@ -119,7 +120,7 @@ impl Cluster {
 
 fn run(
     program: &str,
-    kubeconfig: &str,
+    kubeconfig: &Path,
     arguments: &[&str],
     input: Option<&str>,
 ) -> Result<String, ClusterError> {

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
-use e2e::product::{Parts, Progress};
+use e2e::product::Parts;
 use e2e::wait::{seconds, until};
 use e2e::{grpc, traffic};
+use testbed::Progress;
 
 /// Where an example is reachable.
 struct Row {
@@ -21,12 +22,12 @@ struct Row {
 pub fn run(environment: &Environment, parts: &Parts, progress: &Progress) -> Result<()> {
     let examples = parts.repository.join("examples/tenant");
     let mut rows = Vec::new();
-    for (tenant, _) in environment.tenants() {
+    for tenant in environment.tenants() {
         progress.say(&format!("examples in {}", tenant.name));
         apply_all(tenant, &examples)?;
     }
     let shared = gateway_address(&environment.hub, "shared", "shared-gateway")?;
-    for (tenant, _) in environment.tenants() {
+    for tenant in environment.tenants() {
         progress.say(&format!("requests to what {} serves", tenant.name));
         rows.extend(ask(tenant, &shared)?);
     }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use e2e::environment::Environment;
-use e2e::product::{self, Parts, Progress};
+use e2e::product::{self, Parts};
+use testbed::Progress;
 
 /// Installs the product into a lab.
 #[derive(Debug, Parser)]

@@ -1,10 +1,10 @@
 //! A node that leaves a kind cluster and comes back: kind cannot add nodes, so its kubelet is stopped and its
 //! Node object deleted, and later the other way round.
 
-use std::process::Command;
+use testbed::Lab;
 
 use crate::cluster::{Cluster, ClusterError};
-use crate::wait::{TimedOut, seconds, until};
+use crate::wait::{seconds, until};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -12,25 +12,18 @@ pub enum NodeError {
     /// kubectl failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// docker failed.
-    #[error("docker {command}: {message}")]
-    Docker {
-        /// Arguments.
-        command: String,
-        /// What it printed.
-        message: String,
-    },
+    /// The node's container could not be reached, or the node did not come back.
+    #[error(transparent)]
+    Lab(#[from] testbed::Error),
     /// No worker there.
     #[error("{0} has no worker node")]
     NoWorker(&'static str),
-    /// It did not come back.
-    #[error(transparent)]
-    TimedOut(#[from] TimedOut),
 }
 
 /// A node that left; it comes back when this is dropped, at the latest.
 #[derive(Debug)]
 pub struct Removed {
+    lab: Lab,
     node: String,
 }
 
@@ -48,9 +41,10 @@ pub fn worker(cluster: &Cluster) -> Result<String, NodeError> {
 ///
 /// # Errors
 /// When docker or kubectl fails.
-pub fn remove(cluster: &Cluster, node: &str) -> Result<Removed, NodeError> {
-    docker(&["exec", node, "systemctl", "stop", "kubelet"])?;
+pub fn remove(lab: &Lab, cluster: &Cluster, node: &str) -> Result<Removed, NodeError> {
+    lab.stop_kubelet(node)?;
     let removed = Removed {
+        lab: lab.clone(),
         node: node.to_owned(),
     };
     cluster.kubectl(&["delete", "node", node, "--timeout=30s"])?;
@@ -63,7 +57,7 @@ impl Removed {
     /// # Errors
     /// When docker fails or the node does not become ready within two minutes.
     pub fn bring_back(self, cluster: &Cluster) -> Result<(), NodeError> {
-        docker(&["exec", &self.node, "systemctl", "start", "kubelet"])?;
+        self.lab.start_kubelet(&self.node)?;
         until(format!("node {} to be ready", self.node), seconds(120), || {
             let node = cluster.get(&["node", &self.node]).map_err(|e| e.to_string())?;
             let conditions = node["status"]["conditions"]
@@ -86,21 +80,6 @@ impl Removed {
 impl Drop for Removed {
     fn drop(&mut self) {
         // Starting a kubelet that runs does nothing, so this is right after bring_back too.
-        let _ = docker(&["exec", &self.node, "systemctl", "start", "kubelet"]);
+        let _ = self.lab.start_kubelet(&self.node);
     }
-}
-
-fn docker(arguments: &[&str]) -> Result<(), NodeError> {
-    let failed = |message: String| NodeError::Docker {
-        command: arguments.join(" "),
-        message,
-    };
-    let output = Command::new("docker")
-        .args(arguments)
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()))
 }

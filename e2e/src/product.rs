@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+use testbed::Progress;
 
 use crate::cluster::Cluster;
 use crate::environment::Environment;
@@ -15,28 +15,6 @@ use crate::wait::{seconds, until};
 pub const NAMESPACE: &str = "kubelb";
 /// Secret and key of a hub kubeconfig: on the hub and in the tenant.
 const CREDENTIAL: (&str, &str, &str) = ("kubelb-ccm-kubeconfig", "kubelb-cluster", "kubelb");
-
-/// Progress with elapsed time, on standard output.
-#[derive(Debug)]
-pub struct Progress {
-    begin: Instant,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            begin: Instant::now(),
-        }
-    }
-}
-
-impl Progress {
-    /// Says what happens now.
-    #[expect(clippy::print_stdout, reason = "progress of a command is for its user")]
-    pub fn say(&self, what: &str) {
-        println!("[{:>4}s] {what}", self.begin.elapsed().as_secs());
-    }
-}
 
 /// Where the parts of a deployment are.
 #[derive(Debug, Clone)]
@@ -60,13 +38,13 @@ pub fn install(environment: &Environment, parts: &Parts, progress: &Progress) ->
     progress.say("manager on the hub (helm)");
     install_manager(environment, parts, &manager)?;
     progress.say("tenants on the hub, and a shared Gateway of the platform team");
-    environment.hub.apply(&hub_objects(environment))?;
-    for (cluster, _) in environment.tenants() {
+    environment.hub.apply(&hub_objects(environment)?)?;
+    for cluster in environment.tenants() {
         progress.say(&format!("CCM in {} (helm)", cluster.name));
         hand_over_credential(&environment.hub, cluster)?;
         install_ccm(environment, cluster, parts, &ccm)?;
     }
-    for (cluster, _) in environment.tenants() {
+    for cluster in environment.tenants() {
         progress.say(&format!("waiting for {} to be connected", cluster.name));
         rollout(cluster, "kubelb-ccm")?;
         connected(&environment.hub, cluster.name)?;
@@ -105,7 +83,7 @@ fn connected(hub: &Cluster, tenant: &str) -> Result<()> {
 
 fn install_manager(environment: &Environment, parts: &Parts, image: &Image) -> Result<()> {
     let chart = parts.repository.join("charts/kubelb-manager");
-    let server = format!("kubelb.tenantAPIServer={}", environment.hub_server);
+    let server = format!("kubelb.tenantAPIServer={}", environment.lab.hub_server()?);
     environment.hub.helm(&[
         "upgrade",
         "--install",
@@ -143,7 +121,8 @@ fn install_ccm(environment: &Environment, cluster: &Cluster, parts: &Parts, imag
         "--set",
         &format!(
             "clusterName={},kubelb.manager.address={}",
-            cluster.name, environment.hub_server
+            cluster.name,
+            environment.lab.hub_server()?
         ),
         // An image tag of digits alone is still a text.
         "--set-string",
@@ -187,13 +166,11 @@ fn kubeconfig_of(hub: &Cluster, tenant: &str, secret: &str, key: &str) -> Result
         .ok_or_else(|| format!("no key {key} in it"))
 }
 
-fn hub_objects(environment: &Environment) -> String {
+fn hub_objects(environment: &Environment) -> Result<String> {
     let mut manifest = SHARED_GATEWAY.to_owned();
-    for (cluster, cidrs) in environment.tenants() {
-        let list: Vec<String> = cidrs
-            .split(',')
-            .map(|cidr| format!("\"{}\"", cidr.trim()))
-            .collect();
+    for cluster in environment.tenants() {
+        let cidrs = environment.lab.node_cidrs(cluster.name)?;
+        let list: Vec<String> = cidrs.iter().map(|cidr| format!("\"{cidr}\"")).collect();
         manifest.push_str(&format!(
             r#"---
 apiVersion: kubelb.k8c.io/v1alpha1
@@ -209,7 +186,7 @@ spec:
             cidrs = list.join(", "),
         ));
     }
-    manifest
+    Ok(manifest)
 }
 
 /// What the platform team makes for tenants that share an address.

@@ -110,12 +110,14 @@ impl Lab {
             .map(drop)
     }
 
-    /// Cuts every node of a cluster off an address, or lets it through again.
-    pub fn cut_off(&self, cluster: &str, address: &str, cut: bool) -> Result<()> {
+    /// Cuts every node of a cluster off a TCP port of an address, or lets it through again.
+    pub fn cut_off(&self, cluster: &str, address: &str, port: u16, cut: bool) -> Result<()> {
         let action = if cut { "-I" } else { "-D" };
         let chains = ["OUTPUT", "FORWARD"];
         let rule = |chain: &&str| {
-            format!("iptables -w {action} {chain} -d {address} -m comment --comment lab-cut -j DROP")
+            format!(
+                "iptables -w {action} {chain} -d {address} -p tcp --dport {port} -m comment --comment lab-cut -j DROP"
+            )
         };
         let script = chains.iter().map(rule).collect::<Vec<_>>().join("\n");
         self.nodes(cluster)?

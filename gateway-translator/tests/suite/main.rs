@@ -8,5 +8,4 @@
 
 mod golden;
 mod props;
-mod pure;
 mod support;

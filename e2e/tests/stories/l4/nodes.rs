@@ -43,7 +43,7 @@ fn a_node_that_leaves_is_taken_out_and_taken_back_when_it_returns() {
     .unwrap();
 
     let stream = Stream::begin(url.clone(), None, Duration::from_millis(20), seconds(240));
-    let stopped = node::remove(tenant, &victim).unwrap();
+    let stopped = node::remove(&lab.lab, tenant, &victim).unwrap();
     until("one node address less on the hub", seconds(60), || {
         addresses(hub, tenant, serving - 1)
     })

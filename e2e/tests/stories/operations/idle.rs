@@ -1,7 +1,6 @@
 //! Nothing changes, so nothing is written: counted from the API servers' audit logs.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::thread;
 
 use e2e::cluster::Cluster;
@@ -102,20 +101,10 @@ fn unallowed(cluster: &Cluster) -> usize {
 
 /// Writes of the product's components in a cluster's audit log, oldest first.
 fn writes(cluster: &Cluster) -> Vec<Write> {
-    let lab = std::env::var("KUBELB_LAB_BIN").unwrap_or_else(|_| "lab".to_owned());
-    let output = Command::new(lab)
-        .args(["audit", "--cluster", cluster.name])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
     // The log may be read while a line is written: an unfinished last line is left for the next look.
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let events = text
-        .lines()
+    let lines = lab().lab.audit(cluster.name).unwrap();
+    let events = lines
+        .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut seen = BTreeMap::new();
     for event in events.filter(is_ours) {

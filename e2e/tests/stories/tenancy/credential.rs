@@ -16,7 +16,7 @@ fn as_tenant(lab: &Environment, name: &str) -> (Cluster, std::path::PathBuf) {
     let kubeconfig = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
     let file = std::env::temp_dir().join(format!("e2e-{}-{name}.kubeconfig", std::process::id()));
     std::fs::write(&file, kubeconfig).unwrap();
-    (lab.hub.with_kubeconfig(file.to_str().unwrap().to_owned()), file)
+    (lab.hub.with_kubeconfig(file.clone()), file)
 }
 
 fn may(cluster: &Cluster, arguments: &[&str]) -> bool {

@@ -138,3 +138,81 @@ fn a_wrong_cluster_name_is_named_with_both_names() {
     set_cluster_name(tenant, "other");
     logged(tenant, &["tenant-other", "tenant-b"]);
 }
+
+/// Lets the tenant reach the hub's API server again, also after a failed story.
+struct Cut<'a> {
+    lab: &'a testbed::Lab,
+    tenant: &'a Cluster,
+    hub: (String, u16),
+}
+
+impl<'a> Cut<'a> {
+    fn off(lab: &'a testbed::Lab, tenant: &'a Cluster) -> Self {
+        let server = lab.hub_server().unwrap();
+        let (address, port) = server.trim_start_matches("https://").rsplit_once(':').unwrap();
+        let cut = Self {
+            lab,
+            tenant,
+            hub: (address.to_owned(), port.parse().unwrap()),
+        };
+        lab.cut_off(tenant.name, &cut.hub.0, cut.hub.1, true).unwrap();
+        cut
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.lab
+            .cut_off(self.tenant.name, &self.hub.0, self.hub.1, false)
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_hub_out_of_reach_is_named_and_what_waited_is_done_when_it_returns() {
+    let lab = lab();
+    let tenant = &lab.tenant_b;
+    let scratch = Scratch::new("hub-away", &[tenant]);
+    let ns = &scratch.namespace;
+    tenant
+        .apply(
+            &(echo::deployment(ns, "web", 1)
+                + &echo::service(ns, "web", "LoadBalancer")
+                + &echo::service(ns, "going", "LoadBalancer")),
+        )
+        .unwrap();
+    let address = service_address(tenant, ns, "web");
+    let going = service_address(tenant, ns, "going");
+    answered(&format!("http://{address}/"), None);
+
+    let cut = Cut::off(&lab.lab, tenant);
+    logged(tenant, &["unreachable", "what is served goes on"]);
+    tenant
+        .apply(&echo::service(ns, "waiting", "LoadBalancer").replace("app: waiting", "app: web"))
+        .unwrap();
+    // A deletion is not held up by a hub that is away.
+    tenant
+        .kubectl(&["delete", "service", "-n", ns, "going", "--timeout=30s"])
+        .unwrap();
+    answered(&format!("http://{address}/"), None);
+    assert_eq!(
+        service_address(tenant, ns, "web"),
+        address,
+        "the address stays in the status"
+    );
+
+    drop(cut);
+    answered(
+        &format!("http://{}/", service_address(tenant, ns, "waiting")),
+        None,
+    );
+    until(
+        "the deleted Service's address to be silent",
+        seconds(60),
+        || match e2e::traffic::get(&format!("http://{going}/"), None) {
+            Err(_) => Ok(()),
+            Ok(echo) => Err(format!("{echo:?}")),
+        },
+    )
+    .unwrap();
+}
