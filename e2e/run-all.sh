@@ -22,7 +22,7 @@ step() { # name, command…
 
 finish() {
   if [ -x "$BIN/lab" ]; then
-    if [ "$failed" -ne 0 ]; then "$BIN/lab" logs || true; fi
+    if [ "$failed" -ne 0 ]; then "$BIN/lab" logs --to "${TMPDIR:-/tmp}/$LAB-logs" || true; fi
     step "lab-down" "$BIN/lab" down || true
   fi
   echo

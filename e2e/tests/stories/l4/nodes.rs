@@ -48,19 +48,34 @@ fn a_node_that_leaves_is_taken_out_and_taken_back_when_it_returns() {
         addresses(hub, tenant, serving - 1)
     })
     .unwrap();
+    requests(&stream, 100, "while the node is away");
     stopped.bring_back(tenant).unwrap();
     until("every node address again", seconds(120), || {
         addresses(hub, tenant, serving)
     })
     .unwrap();
+    requests(&stream, 100, "with the node back");
     let report = stream.end();
-    assert!(report.sent > 100, "only {} requests", report.sent);
     assert_eq!(
         report.failures,
         Vec::<String>::new(),
         "of {} requests",
         report.sent
     );
+}
+
+/// Waits until `count` more requests have been sent.
+fn requests(stream: &Stream, count: u64, when: &str) {
+    let wanted = stream.sent() + count;
+    until(format!("{count} requests {when}"), seconds(60), || {
+        let sent = stream.sent();
+        if sent >= wanted {
+            Ok(())
+        } else {
+            Err(format!("{sent} of {wanted}"))
+        }
+    })
+    .unwrap();
 }
 
 fn addresses(hub: &Cluster, tenant: &Cluster, wanted: usize) -> Result<(), String> {
