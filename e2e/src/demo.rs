@@ -23,12 +23,12 @@ pub fn run(environment: &Environment, parts: &Parts, progress: &Progress) -> Res
     let examples = parts.repository.join("examples/tenant");
     let mut rows = Vec::new();
     for tenant in environment.tenants() {
-        progress.say(&format!("examples in {}", tenant.name));
+        progress.say(format!("examples in {}", tenant.name));
         apply_all(tenant, &examples)?;
     }
     let shared = gateway_address(&environment.hub, "shared", "shared-gateway")?;
     for tenant in environment.tenants() {
-        progress.say(&format!("requests to what {} serves", tenant.name));
+        progress.say(format!("requests to what {} serves", tenant.name));
         rows.extend(ask(tenant, &shared)?);
     }
     print_table(&rows);

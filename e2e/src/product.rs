@@ -40,12 +40,12 @@ pub fn install(environment: &Environment, parts: &Parts, progress: &Progress) ->
     progress.say("tenants on the hub, and a shared Gateway of the platform team");
     environment.hub.apply(&hub_objects(environment)?)?;
     for cluster in environment.tenants() {
-        progress.say(&format!("CCM in {} (helm)", cluster.name));
+        progress.say(format!("CCM in {} (helm)", cluster.name));
         hand_over_credential(&environment.hub, cluster)?;
         install_ccm(environment, cluster, parts, &ccm)?;
     }
     for cluster in environment.tenants() {
-        progress.say(&format!("waiting for {} to be connected", cluster.name));
+        progress.say(format!("waiting for {} to be connected", cluster.name));
         rollout(cluster, "kubelb-ccm")?;
         connected(&environment.hub, cluster.name)?;
     }
