@@ -4,6 +4,7 @@
 //! This crate is plain data. It knows no client, no clock and no async runtime: a test walks its dependency
 //! tree to keep it so, because the pure translators depend on it.
 
+pub mod annotations;
 pub mod condition;
 pub mod crds;
 pub mod domain;

@@ -10,7 +10,6 @@
 //! What tenants write is never trusted: hub objects are built field by field, addresses and host names are
 //! checked, and statuses are the manager's own.
 
-pub mod annotations;
 pub mod api_server;
 pub mod app;
 pub mod args;

@@ -9,7 +9,6 @@ use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
 use super::convert::WantedListener;
-use crate::annotations;
 use crate::build::hub_service::{self, HubPort, HubService};
 use crate::hostnames;
 use crate::settings::TenantSettings;
@@ -64,7 +63,7 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
 }
 
 fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[HubPort]) -> Service {
-    let mut annotations = annotations::propagated(lb.annotations(), &settings.annotations);
+    let mut annotations = api::annotations::propagated(lb.annotations(), &settings.annotations);
     if settings.dns.use_dns_annotations == Some(true)
         && let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames)
     {
