@@ -28,8 +28,6 @@ pub mod reason {
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// The hub credential could not be exchanged.
     pub const CREDENTIAL: &str = "CredentialNotExchanged";
-    /// An address was published.
-    pub const ADDRESS_ASSIGNED: &str = "AddressAssigned";
 }
 
 /// Reasons of the hub's conditions that are passed on as they are.

@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod matches;
+pub(crate) mod route;
 
 use std::fmt;
 
@@ -72,13 +73,14 @@ pub(crate) fn to_json<T: Serialize>(model: &T) -> Result<Value, Problem> {
 mod tests {
     use serde_json::json;
 
-    use super::http_route::HttpRouteSpec;
+    use super::http_route::HttpRule;
+    use super::route::RouteSpec;
     use super::*;
 
     #[test]
     fn an_unknown_field_is_refused_with_its_path() {
         let spec = json!({"rules": [{}, {"matches": [{"path": {"value": "/", "caseSensitive": false}}]}]});
-        let problem = parse::<HttpRouteSpec>("spec", &spec).unwrap_err();
+        let problem = parse::<RouteSpec<HttpRule>>("spec", &spec).unwrap_err();
         assert!(
             problem.message.starts_with("spec.rules[1].matches[0].path"),
             "{}",
@@ -89,6 +91,8 @@ mod tests {
 
     #[test]
     fn a_null_is_no_field() {
-        assert!(parse::<HttpRouteSpec>("spec", &json!({"rules": [{"sessionPersistence": null}]})).is_ok());
+        assert!(
+            parse::<RouteSpec<HttpRule>>("spec", &json!({"rules": [{"sessionPersistence": null}]})).is_ok()
+        );
     }
 }

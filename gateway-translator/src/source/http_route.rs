@@ -7,19 +7,6 @@ use super::filters::Filter;
 use super::matches::HttpMatch;
 use super::{Refused, Unused};
 
-/// `spec` of an HTTPRoute.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct HttpRouteSpec {
-    /// The CCM says in `parents` what the route is attached to.
-    #[serde(skip_serializing)]
-    pub(crate) parent_refs: Unused,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) hostnames: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) rules: Vec<HttpRule>,
-}
-
 /// A rule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

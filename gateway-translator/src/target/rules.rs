@@ -1,23 +1,69 @@
 //! What HTTPRoutes and GRPCRoutes have in common: where they attach, host names, filters and backends.
 
+use std::collections::BTreeMap;
+
 use api::domain;
 use api::names::PortNumber;
 use api::v1alpha1::{GatewayReference, GatewayScope, ParentDecision, route_condition as condition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, Draft, hub_object};
 use crate::backend::Resolver;
 use crate::domain::hostname;
 use crate::names;
 use crate::origin::Source;
 use crate::source::filters::{Filter, FilterScope};
 use crate::source::http_route::{BackendObjectReference, BackendRef};
+use crate::source::route::RouteSpec;
+use crate::source::{parse, to_json};
 use crate::verdict::Problem;
 
 /// Most parentRefs that the API server takes.
 const MAX_PARENT_REFS: usize = 32;
 /// Port of a reference that leads nowhere. A Service reference must have one.
 const INVALID_BACKEND_PORT: i32 = 80;
+
+/// Translates a route of any kind; `rewrite` knows the kind's rules.
+pub(crate) fn draft_route<'a, Rule: Default + Serialize + DeserializeOwned>(
+    context: &Context<'a>,
+    source: &Source<'a>,
+    scope: FilterScope,
+    rewrite: impl Fn(&mut Rewriter<'a>, usize, Rule) -> Result<Rule, Problem>,
+) -> Result<Draft<'a>, Problem> {
+    let RouteSpec {
+        parent_refs: unused,
+        hostnames,
+        rules,
+    } = parse::<RouteSpec<Rule>>("spec", source.spec)?;
+    let parents = parent_refs(context, source)?;
+    check_hostnames(context, source, &hostnames)?;
+    let mut rewriter = Rewriter::new(context, source, scope);
+    let rules = rules
+        .into_iter()
+        .enumerate()
+        .map(|(index, rule)| rewrite(&mut rewriter, index, rule));
+    let rules = rules.collect::<Result<Vec<_>, _>>()?;
+    let spec = to_json(&RouteSpec {
+        parent_refs: unused,
+        hostnames,
+        rules,
+    })?;
+    let spec = with_parents(spec, parents);
+    let name = names::route(source.kind, &source.origin.namespace, &source.origin.name);
+    let Rewriter {
+        scope: _,
+        resolver,
+        problems,
+    } = rewriter;
+    Ok(Draft {
+        object: hub_object(context, source, name, &spec),
+        backends: Some(resolver.finish()),
+        problems,
+        refused_listeners: BTreeMap::new(),
+    })
+}
 
 /// parentRefs of the hub route: one for each listener, by name.
 pub(crate) fn parent_refs(context: &Context<'_>, source: &Source<'_>) -> Result<Vec<Value>, Problem> {
