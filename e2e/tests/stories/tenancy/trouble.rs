@@ -168,6 +168,14 @@ impl Drop for Cut<'_> {
     }
 }
 
+/// A Service on a port of its own: its address may be given at once to another Service, which must not be
+/// taken for it.
+fn going_service(namespace: &str) -> String {
+    echo::service(namespace, "going", "LoadBalancer")
+        .replace("app: going", "app: web")
+        .replace("port: 80,", "port: 81,")
+}
+
 #[test]
 fn a_hub_out_of_reach_is_named_and_what_waited_is_done_when_it_returns() {
     let lab = lab();
@@ -178,12 +186,13 @@ fn a_hub_out_of_reach_is_named_and_what_waited_is_done_when_it_returns() {
         .apply(
             &(echo::deployment(ns, "web", 1)
                 + &echo::service(ns, "web", "LoadBalancer")
-                + &echo::service(ns, "going", "LoadBalancer")),
+                + &going_service(ns)),
         )
         .unwrap();
     let address = service_address(tenant, ns, "web");
-    let going = service_address(tenant, ns, "going");
+    let going = format!("http://{}:81/", service_address(tenant, ns, "going"));
     answered(&format!("http://{address}/"), None);
+    answered(&going, None);
 
     let cut = Cut::off(&lab.lab, tenant);
     logged(tenant, &["unreachable", "what is served goes on"]);
@@ -209,7 +218,7 @@ fn a_hub_out_of_reach_is_named_and_what_waited_is_done_when_it_returns() {
     until(
         "the deleted Service's address to be silent",
         seconds(60),
-        || match e2e::traffic::get(&format!("http://{going}/"), None) {
+        || match e2e::traffic::get(&going, None) {
             Err(_) => Ok(()),
             Ok(echo) => Err(format!("{echo:?}")),
         },
