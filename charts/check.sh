@@ -53,7 +53,7 @@ render kubelb-manager "${known[@]}" --set replicaCount=1,kubelb.enableLeaderElec
 render kubelb-manager "${known[@]}" --set kubelb.tenantAPIServer=https://hub.example.com:6443,kubelb.tenantTokenLifetime=24h \
   --set-string 'kubelb.tenantAPIServerCA=-----BEGIN CERTIFICATE-----' --set 'kubelb.extraArgs={--debug}'
 render kubelb-manager "${known[@]}" --set 'config.endpointCIDRs={192.0.2.0/24},config.envoyProxy.replicas=2' \
-  --set gatewayAPI.envoyProxy.image=envoy:1,gatewayAPI.envoyProxy.loadBalancerClass=example.com/class \
+  --set gatewayAPI.envoyProxy.image=envoy:1,gatewayAPI.envoyProxy.concurrency=null,gatewayAPI.envoyProxy.loadBalancerClass=example.com/class \
   --set 'admissionPolicy.exemptUsers={admin}' --set priorityClassName=system-cluster-critical
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.manager.address=hub.example.com
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,gatewayAPI.enable=false,kubelb.nodeAddressType=InternalIP

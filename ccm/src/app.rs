@@ -12,7 +12,7 @@ use controller_kit::backoff::Backoff;
 use controller_kit::driver::{Driver, Settings, Trigger};
 use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
-use controller_kit::metrics::{Metrics, ReconcileMetrics};
+use controller_kit::metrics::Metrics;
 use controller_kit::ready::Readiness;
 use controller_kit::watch::{Event, Watch, WatchMetrics, Watchable};
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
@@ -30,7 +30,7 @@ use crate::hub::credential::Exchange;
 use crate::hub::fault::{Fault, chain};
 use crate::hub::link::{Identity, Link};
 use crate::hub::probe::{Answer, Probe};
-use crate::metrics::{HubMetrics, KindMetrics, NodeMetrics, PREFIX};
+use crate::metrics::AgentMetrics;
 
 /// Name of the lease.
 const LEASE: &str = "kubelb-ccm";
@@ -101,8 +101,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         kubeconfig,
         user_agent,
     };
-    let hub_metrics = HubMetrics::new(&metrics)?;
-    let link = Link::new(identity, hub_metrics.clone());
+    let counted = AgentMetrics::new(&metrics)?;
+    let link = Link::new(identity, counted.hub.clone());
     tracing::info!(
         version = crate::VERSION,
         tenant = link.identity().namespace.as_str(),
@@ -127,9 +127,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stop: stop.clone(),
         tenant,
         link,
-        metrics,
+        metrics: counted,
         readiness,
-        hub_metrics,
     };
     let main_stop = stop.clone();
     tasks.spawn(async move {
@@ -151,9 +150,8 @@ struct Parts {
     stop: CancellationToken,
     tenant: Client,
     link: Arc<Link>,
-    metrics: Metrics,
+    metrics: AgentMetrics,
     readiness: Readiness,
-    hub_metrics: HubMetrics,
 }
 
 impl Parts {
@@ -182,12 +180,12 @@ impl Parts {
             hub_namespace: self.link.identity().namespace.as_str().into(),
             gate: Gate::new(leadership.clone(), answers),
             recorder: recorder.clone(),
-            hub_metrics: self.hub_metrics.clone(),
+            hub_metrics: self.metrics.hub.clone(),
         };
         let probe = Probe {
             link: self.link.clone(),
             cluster_uid: cluster_uid.clone(),
-            metrics: self.hub_metrics.clone(),
+            metrics: self.metrics.hub.clone(),
             readiness: self.readiness.clone(),
             recorder,
             about: own.reference(&self.args),
@@ -264,8 +262,17 @@ impl Parts {
         let Self {
             args, stop, metrics, ..
         } = self;
-        let runs = ReconcileMetrics::new(metrics, PREFIX)?;
-        let watches = WatchMetrics::new(metrics, PREFIX)?;
+        let AgentMetrics {
+            hub: _,
+            nodes: node_metrics,
+            services: service_metrics,
+            gateways,
+            http_routes,
+            grpc_routes,
+            sync_secrets,
+            runs,
+            watches,
+        } = metrics.clone();
         let driver = |name| {
             Driver::<()>::new(
                 name,
@@ -311,7 +318,7 @@ impl Parts {
             ),
             addresses: addresses.clone(),
             address_type: args.node_address_type,
-            metrics: NodeMetrics::new(metrics)?,
+            metrics: node_metrics,
             about: own.reference(args),
             told: Told::default(),
         };
@@ -325,7 +332,7 @@ impl Parts {
                 addresses,
                 states: states.clone(),
                 class_policy: args.class_policy(),
-                metrics: KindMetrics::new(metrics, "service", "managed_services_total")?,
+                metrics: service_metrics,
                 told: Told::default(),
             };
             tasks.spawn(drive(services_driver, Arc::new(controller), stop.clone()));
@@ -344,9 +351,10 @@ impl Parts {
                 stores,
                 settings: args.gateway_settings(),
                 metrics: GatewayMetrics {
-                    gateways: KindMetrics::new(metrics, "gateway", "managed_gateways")?,
-                    http_routes: KindMetrics::new(metrics, "httproute", "managed_httproutes")?,
-                    grpc_routes: KindMetrics::new(metrics, "grpcroute", "managed_grpcroutes")?,
+                    gateways,
+                    http_routes,
+                    grpc_routes,
+                    sync_secrets,
                 },
                 told: Told::default(),
             };

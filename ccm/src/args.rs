@@ -63,6 +63,21 @@ pub struct Args {
     /// Do not serve GRPCRoutes.
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
     pub disable_grpcroute_controller: bool,
+    /// Do not serve TLSRoutes.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_tlsroute_controller: bool,
+    /// Do not serve TCPRoutes.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_tcproute_controller: bool,
+    /// Do not serve UDPRoutes.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_udproute_controller: bool,
+    /// Do not serve ListenerSets.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_listenerset_controller: bool,
+    /// Do not serve BackendTLSPolicies. What goes to their backends is then not encrypted.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
+    pub disable_backendtlspolicy_controller: bool,
 
     /// Probes and metrics; metrics on :9445 unless told.
     #[command(flatten)]
@@ -114,7 +129,28 @@ impl Args {
     /// # Errors
     /// The first contradiction.
     pub fn check(&self) -> Result<(), ArgsError> {
-        let gateway_kinds = [
+        if !self.use_gateway_class {
+            return Err(ArgsError::GatewayClassRequired);
+        }
+        if !self.enable_gateway_api {
+            if let Some((_, flag)) = self.kinds().iter().find(|(disabled, _)| *disabled) {
+                return Err(ArgsError::WithoutGatewayApi(flag));
+            }
+            if self.disable_service_controller {
+                return Err(ArgsError::NothingToServe);
+            }
+        } else if self.kinds().iter().all(|(disabled, _)| *disabled) {
+            return Err(ArgsError::NoGatewayKind);
+        }
+        if self.use_loadbalancer_class && self.disable_service_controller {
+            return Err(ArgsError::ClassWithoutServices);
+        }
+        Ok(())
+    }
+
+    /// Every kind of the Gateway API: whether it is switched off, and by which flag.
+    fn kinds(&self) -> [(bool, &'static str); 8] {
+        [
             (self.disable_gateway_controller, "--disable-gateway-controller"),
             (
                 self.disable_httproute_controller,
@@ -124,24 +160,18 @@ impl Args {
                 self.disable_grpcroute_controller,
                 "--disable-grpcroute-controller",
             ),
-        ];
-        if !self.use_gateway_class {
-            return Err(ArgsError::GatewayClassRequired);
-        }
-        if !self.enable_gateway_api {
-            if let Some((_, flag)) = gateway_kinds.iter().find(|(disabled, _)| *disabled) {
-                return Err(ArgsError::WithoutGatewayApi(flag));
-            }
-            if self.disable_service_controller {
-                return Err(ArgsError::NothingToServe);
-            }
-        } else if gateway_kinds.iter().all(|(disabled, _)| *disabled) {
-            return Err(ArgsError::NoGatewayKind);
-        }
-        if self.use_loadbalancer_class && self.disable_service_controller {
-            return Err(ArgsError::ClassWithoutServices);
-        }
-        Ok(())
+            (self.disable_tlsroute_controller, "--disable-tlsroute-controller"),
+            (self.disable_tcproute_controller, "--disable-tcproute-controller"),
+            (self.disable_udproute_controller, "--disable-udproute-controller"),
+            (
+                self.disable_listenerset_controller,
+                "--disable-listenerset-controller",
+            ),
+            (
+                self.disable_backendtlspolicy_controller,
+                "--disable-backendtlspolicy-controller",
+            ),
+        ]
     }
 
     /// Where the hub kubeconfig is. `home` is the value of `HOME`.
@@ -173,6 +203,11 @@ impl Args {
             gateways: !self.disable_gateway_controller,
             http_routes: !self.disable_httproute_controller,
             grpc_routes: !self.disable_grpcroute_controller,
+            tls_routes: !self.disable_tlsroute_controller,
+            tcp_routes: !self.disable_tcproute_controller,
+            udp_routes: !self.disable_udproute_controller,
+            listener_sets: !self.disable_listenerset_controller,
+            backend_tls_policies: !self.disable_backendtlspolicy_controller,
             ..gateway_semantics::Settings::default()
         }
     }
@@ -226,11 +261,7 @@ mod tests {
             ArgsError::WithoutGatewayApi("--disable-httproute-controller")
         );
         assert_eq!(
-            check(&[
-                "--disable-gateway-controller",
-                "--disable-httproute-controller",
-                "--disable-grpcroute-controller"
-            ]),
+            check(&parse(&[]).unwrap().kinds().map(|(_, flag)| flag)),
             ArgsError::NoGatewayKind
         );
         assert_eq!(

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use controller_kit::metrics::{Metrics, MetricsError};
+use controller_kit::client::KubeconfigFile;
+use controller_kit::metrics::{Metrics, MetricsError, ReconcileMetrics};
+use controller_kit::watch::WatchMetrics;
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Prefix of every metric.
@@ -14,9 +16,53 @@ fn name(what: &str) -> String {
     format!("{PREFIX}_{what}")
 }
 
+/// All metrics of the process.
+#[derive(Debug, Clone)]
+pub struct AgentMetrics {
+    /// The connection to the hub.
+    pub hub: HubMetrics,
+    /// Nodes.
+    pub nodes: NodeMetrics,
+    /// Services.
+    pub services: KindMetrics,
+    /// Gateways.
+    pub gateways: KindMetrics,
+    /// HTTPRoutes.
+    pub http_routes: KindMetrics,
+    /// GRPCRoutes.
+    pub grpc_routes: KindMetrics,
+    /// Certificates that are brought to the hub.
+    pub sync_secrets: Changes,
+    /// Runs of every loop.
+    pub runs: ReconcileMetrics,
+    /// Watches.
+    pub watches: WatchMetrics,
+}
+
+impl AgentMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            hub: HubMetrics::new(metrics)?,
+            nodes: NodeMetrics::new(metrics)?,
+            services: KindMetrics::new(metrics, "service", "managed_services_total")?,
+            gateways: KindMetrics::new(metrics, "gateway", "managed_gateways")?,
+            http_routes: KindMetrics::new(metrics, "httproute", "managed_httproutes")?,
+            grpc_routes: KindMetrics::new(metrics, "grpcroute", "managed_grpcroutes")?,
+            sync_secrets: Changes::new(metrics, "sync_secret")?,
+            runs: ReconcileMetrics::new(metrics, PREFIX)?,
+            watches: WatchMetrics::new(metrics, PREFIX)?,
+        })
+    }
+}
+
 /// The connection to the hub.
 #[derive(Debug, Clone)]
 pub struct HubMetrics {
+    reloads: IntCounterVec,
     connected: IntGauge,
     latency: HistogramVec,
     operations: IntCounterVec,
@@ -30,6 +76,7 @@ impl HubMetrics {
     /// When a name is taken.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(Self {
+            reloads: KubeconfigFile::metrics(metrics, PREFIX)?,
             connected: metrics.gauge(
                 &name("kubelb_cluster_connected"),
                 "1 while the hub answers and may be written to.",
@@ -50,6 +97,12 @@ impl HubMetrics {
                 &["reason"],
             )?,
         })
+    }
+
+    /// Where changes of the kubeconfig file are counted.
+    #[must_use]
+    pub fn reloads(&self) -> IntCounterVec {
+        self.reloads.clone()
     }
 
     /// One request was answered, or not. That something is not there is an answer, not an error.
@@ -73,16 +126,52 @@ impl HubMetrics {
     }
 }
 
-/// One kind of tenant object that is brought to the hub.
+/// Changes of one kind of object, on the hub or in status.
 #[derive(Debug, Clone)]
-pub struct KindMetrics {
-    managed: IntGaugeVec,
+pub struct Changes {
     duration: HistogramVec,
     total: IntCounterVec,
 }
 
+impl Changes {
+    /// Registers `<singular>_reconcile_duration_seconds` and `<singular>_reconcile_total`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics, singular: &str) -> Result<Self, MetricsError> {
+        Ok(Self {
+            duration: metrics.durations(
+                &name(&format!("{singular}_reconcile_duration_seconds")),
+                "Duration of the runs that changed something in the namespace.",
+                &["namespace"],
+            )?,
+            total: metrics.counters(
+                &name(&format!("{singular}_reconcile_total")),
+                "Runs that changed something in the namespace, by result.",
+                &["namespace", "result"],
+            )?,
+        })
+    }
+
+    /// Something of the namespace was changed, or could not be.
+    pub fn changed(&self, namespace: &str, took: Duration, success: bool) {
+        let result = if success { "success" } else { "error" };
+        self.duration
+            .with_label_values(&[namespace])
+            .observe(took.as_secs_f64());
+        self.total.with_label_values(&[namespace, result]).inc();
+    }
+}
+
+/// One kind of tenant object that is brought to the hub.
+#[derive(Debug, Clone)]
+pub struct KindMetrics {
+    managed: IntGaugeVec,
+    changes: Changes,
+}
+
 impl KindMetrics {
-    /// Registers `managed_<plural>`, `<singular>_reconcile_duration_seconds` and `<singular>_reconcile_total`.
+    /// Registers `managed`, `<singular>_reconcile_duration_seconds` and `<singular>_reconcile_total`.
     ///
     /// # Errors
     /// When a name is taken.
@@ -93,16 +182,7 @@ impl KindMetrics {
                 "Objects of this cluster that are served.",
                 &["namespace"],
             )?,
-            duration: metrics.durations(
-                &name(&format!("{singular}_reconcile_duration_seconds")),
-                "Duration of the runs that changed something in the namespace.",
-                &["namespace"],
-            )?,
-            total: metrics.counters(
-                &name(&format!("{singular}_reconcile_total")),
-                "Objects that were changed, by result.",
-                &["namespace", "result"],
-            )?,
+            changes: Changes::new(metrics, singular)?,
         })
     }
 
@@ -115,13 +195,15 @@ impl KindMetrics {
         }
     }
 
+    /// What is counted of changes.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     /// Something of the namespace was changed, or could not be.
     pub fn changed(&self, namespace: &str, took: Duration, success: bool) {
-        let result = if success { "success" } else { "error" };
-        self.duration
-            .with_label_values(&[namespace])
-            .observe(took.as_secs_f64());
-        self.total.with_label_values(&[namespace, result]).inc();
+        self.changes.changed(namespace, took, success);
     }
 }
 

@@ -162,6 +162,11 @@ async fn without_gateway_api_in_the_cluster_the_loop_waits_and_prunes_nothing_fo
         "gateways",
         "httproutes",
         "grpcroutes",
+        "tlsroutes",
+        "tcproutes",
+        "udproutes",
+        "listenersets",
+        "backendtlspolicies",
         "referencegrants",
     ] {
         world.tenant.uninstall(plural);

@@ -4,6 +4,8 @@
 //! NodePort, so that Envoy sends straight there. It is shared by all routes of the tenant that lead to the
 //! same Service port.
 
+pub(crate) mod tls;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -58,9 +60,21 @@ impl<'a> EndpointSource<'a> {
 pub(crate) struct Resolver<'a> {
     decisions: BTreeMap<&'a str, &'a BackendDecision>,
     endpoints: EndpointSource<'a>,
-    node_ports: &'a RangeInclusive<u16>,
+    terms: Terms<'a>,
     used: BTreeMap<String, &'a ServiceBackend>,
+    problems: Vec<Problem>,
     invalid: bool,
+}
+
+/// What a backend must keep to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// Ports on the tenant's nodes that are allowed.
+    pub(crate) node_ports: &'a RangeInclusive<u16>,
+    /// SyncSecrets that have arrived with certificate authorities.
+    pub(crate) authorities: &'a BTreeSet<&'a str>,
+    /// What the route runs over.
+    pub(crate) transport: Protocol,
 }
 
 /// What a Route's references came to.
@@ -70,12 +84,14 @@ pub(crate) struct Backends<'a> {
     pub(crate) endpoints: EndpointSource<'a>,
     /// Hub Service name to what it stands for.
     pub(crate) used: BTreeMap<String, &'a ServiceBackend>,
+    /// References that were left to lead nowhere here, and not by the CCM.
+    pub(crate) problems: Vec<Problem>,
     /// Some reference leads nowhere.
     pub(crate) has_invalid: bool,
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(route: &'a Route, node_ports: &'a RangeInclusive<u16>) -> Self {
+    pub(crate) fn new(route: &'a Route, terms: Terms<'a>) -> Self {
         let decisions = route
             .spec
             .backends
@@ -87,8 +103,9 @@ impl<'a> Resolver<'a> {
         Self {
             decisions,
             endpoints,
-            node_ports,
+            terms,
             used: BTreeMap::new(),
+            problems: Vec::new(),
             invalid: false,
         }
     }
@@ -103,7 +120,13 @@ impl<'a> Resolver<'a> {
             self.invalid = true;
             return Ok(None);
         };
-        check(service, self.node_ports).map_err(|problem| at(pointer, problem))?;
+        check(service, &self.terms).map_err(|problem| at(pointer, problem))?;
+        if let Some(Err(problem)) = service.tls.as_ref().map(|tls| tls::check(tls, &self.terms)) {
+            // Nothing is sent to a backend that cannot be checked, and the other backends are served.
+            self.problems.push(at(pointer, problem));
+            self.invalid = true;
+            return Ok(None);
+        }
         let name = names::backend(service, &self.endpoints);
         self.used.insert(name.clone(), service);
         Ok(Some((name, service.port)))
@@ -113,13 +136,15 @@ impl<'a> Resolver<'a> {
         let Self {
             decisions: _,
             endpoints,
-            node_ports: _,
+            terms: _,
             used,
+            problems,
             invalid,
         } = self;
         Backends {
             endpoints,
             used,
+            problems,
             has_invalid: invalid,
         }
     }
@@ -132,7 +157,12 @@ fn at(pointer: &str, problem: Problem) -> Problem {
     )
 }
 
-fn check(service: &ServiceBackend, node_ports: &RangeInclusive<u16>) -> Result<(), Problem> {
+fn check(service: &ServiceBackend, terms: &Terms<'_>) -> Result<(), Problem> {
+    let Terms {
+        node_ports,
+        authorities: _,
+        transport,
+    } = terms;
     let ServiceBackend {
         namespace: _,
         name: _,
@@ -141,6 +171,7 @@ fn check(service: &ServiceBackend, node_ports: &RangeInclusive<u16>) -> Result<(
         protocol,
         app_protocol,
         node_port,
+        tls: _,
     } = service;
     if !node_ports.contains(&node_port.get()) {
         return Err(Problem::new(
@@ -152,9 +183,10 @@ fn check(service: &ServiceBackend, node_ports: &RangeInclusive<u16>) -> Result<(
             ),
         ));
     }
-    if *protocol != Protocol::TCP {
+    if protocol != transport {
         return Err(Problem::unsupported(format!(
-            "HTTP does not run over {}.",
+            "the route runs over {}, the Service port over {}.",
+            transport.as_str(),
             protocol.as_str()
         )));
     }
@@ -192,8 +224,16 @@ pub(crate) struct BackendPlan<'a> {
 }
 
 impl BackendPlan<'_> {
+    /// Everything that is made for it.
+    pub(crate) fn objects(&self, tenant: &str, namespace: &str) -> Vec<HubObject> {
+        let mut objects = vec![self.service(tenant, namespace)];
+        objects.extend(self.endpoint_slices(tenant, namespace));
+        objects.extend(self.tls_policy(tenant, namespace));
+        objects
+    }
+
     /// The Service.
-    pub(crate) fn service(&self, tenant: &str, namespace: &str) -> HubObject {
+    fn service(&self, tenant: &str, namespace: &str) -> HubObject {
         let key = ObjectKey::new(Kind::Service, namespace, &self.name);
         let mut port = json!({
             "port": self.service.port,
@@ -223,7 +263,7 @@ impl BackendPlan<'_> {
     }
 
     /// Its EndpointSlices: one for each address family that has addresses, more beyond the size limit.
-    pub(crate) fn endpoint_slices(&self, tenant: &str, namespace: &str) -> Vec<HubObject> {
+    fn endpoint_slices(&self, tenant: &str, namespace: &str) -> Vec<HubObject> {
         let AddressPool {
             v4,
             v6,

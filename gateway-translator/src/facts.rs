@@ -5,6 +5,7 @@
 //! about the object's current generation.
 
 mod gateway;
+mod parent;
 mod route;
 
 use std::collections::BTreeMap;
@@ -23,21 +24,20 @@ use crate::verdict::Verdict;
 /// A hub object as it is, with its status.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
+    /// What it is.
+    pub kind: Kind,
     /// The live object.
     pub object: &'a Value,
     /// It is as this translation wants it: nothing is left to be applied.
     pub in_sync: bool,
 }
 
-/// Live hub objects. Gateways that tenants share belong here too; they count as in sync.
+/// Live hub objects: Gateways, ListenerSets and routes of the tenant's namespace, and the Gateways that tenants
+/// share, which count as in sync.
 #[derive(Debug, Clone, Default)]
 pub struct HubObservations<'a> {
-    /// Gateways of the tenant's namespace, and the shared ones.
-    pub gateways: Vec<Observed<'a>>,
-    /// HTTPRoutes of the tenant's namespace.
-    pub http_routes: Vec<Observed<'a>>,
-    /// GRPCRoutes of the tenant's namespace.
-    pub grpc_routes: Vec<Observed<'a>>,
+    /// All of them.
+    pub objects: Vec<Observed<'a>>,
 }
 
 /// Content of a RouteStatus, without times.
@@ -51,7 +51,7 @@ pub struct RouteStatusFacts {
     pub programmed: ConditionValue,
     /// For a Gateway: its addresses.
     pub addresses: Vec<HubAddress>,
-    /// For a Gateway: each listener that the CCM asked for.
+    /// For a Gateway or a ListenerSet: each listener that the CCM asked for.
     pub listeners: Vec<ListenerFact>,
     /// For a route: each Gateway that the CCM attached it to. The reason `Pending` says that nothing is known
     /// yet; any other says why the hub did not accept it.
@@ -94,10 +94,11 @@ pub fn facts(
         let name = origin::route_name(route);
         let verdict = verdicts.get(name)?;
         let facts = match (verdict.is_accepted(), origin::check(route)) {
-            (true, Ok(source)) if source.kind == Kind::Gateway => {
-                gateway::facts(input, &source, verdict, &live)
-            }
-            (true, Ok(source)) => route::facts(input, &source, verdict, &live),
+            (true, Ok(source)) => match source.kind {
+                Kind::Gateway => gateway::facts(input, &source, verdict, &live),
+                Kind::ListenerSet => gateway::facts_of_set(input, &source, verdict, &live),
+                _ => route::facts(input, &source, verdict, &live),
+            },
             _ => refused(route.spec.origin.as_ref().map(|o| o.generation), verdict),
         };
         Some((name.to_owned(), facts))
@@ -174,29 +175,18 @@ struct Live<'a> {
 
 impl<'a> Live<'a> {
     fn index(observed: &HubObservations<'a>) -> Self {
-        let HubObservations {
-            gateways,
-            http_routes,
-            grpc_routes,
-        } = observed;
-        let lists = [
-            (Kind::Gateway, gateways),
-            (Kind::HttpRoute, http_routes),
-            (Kind::GrpcRoute, grpc_routes),
-        ];
+        let HubObservations { objects: all } = observed;
         let mut objects = BTreeMap::new();
-        for (kind, list) in lists {
-            for observed in list {
-                let text = |pointer| {
-                    observed
-                        .object
-                        .pointer(pointer)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                };
-                let key = ObjectKey::new(kind, text("/metadata/namespace"), text("/metadata/name"));
-                objects.insert(key, *observed);
-            }
+        for observed in all {
+            let text = |pointer| {
+                observed
+                    .object
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
+            let key = ObjectKey::new(observed.kind, text("/metadata/namespace"), text("/metadata/name"));
+            objects.insert(key, *observed);
         }
         Self { objects }
     }
@@ -208,7 +198,12 @@ impl<'a> Live<'a> {
     /// The object that was made from what the Route carries now, or why there is none.
     fn current(&self, key: &ObjectKey, source: &Source<'_>) -> Result<&'a Value, Progress> {
         let what = key.kind.as_str();
-        let Some(Observed { object, in_sync }) = self.objects.get(key).copied() else {
+        let Some(Observed {
+            kind: _,
+            object,
+            in_sync,
+        }) = self.objects.get(key).copied()
+        else {
             return Err(Progress::pending(format!("The {what} is not on the hub yet.")));
         };
         let annotation = object

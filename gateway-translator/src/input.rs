@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use api::endpoint_policy::EndpointPolicy;
-use api::v1alpha1::{Addresses, Limits, Route, SharedGateway, SyncSecret};
+use api::v1alpha1::{Addresses, AnnotationSettings, Limits, Route, SharedGateway, SyncSecret};
 
 use crate::domain::claims::ClaimTable;
 use crate::output::ObjectKey;
@@ -47,6 +47,12 @@ pub struct Settings {
     pub limits: Limits,
     /// Ports on the tenant's nodes that a backend may lead to.
     pub node_ports: RangeInclusive<u16>,
+    /// Addresses that Gateways may ask for.
+    pub gateway_addresses: EndpointPolicy,
+    /// Labels and annotations of `spec.infrastructure` are honoured.
+    pub infrastructure_metadata: bool,
+    /// Which annotations reach the hub.
+    pub annotations: AnnotationSettings,
     /// Hub Gateways that routes of the tenant may attach to, with the listeners that let them.
     pub shared_gateways: Vec<SharedGateway>,
 }
@@ -61,6 +67,9 @@ impl Default for Settings {
             allowed_domains: Vec::new(),
             limits: Limits::default(),
             node_ports: DEFAULT_NODE_PORTS,
+            gateway_addresses: EndpointPolicy::default(),
+            infrastructure_metadata: false,
+            annotations: AnnotationSettings::default(),
             shared_gateways: Vec::new(),
         }
     }

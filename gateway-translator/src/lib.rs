@@ -1,10 +1,12 @@
 //! Turns the Routes of one tenant into Gateway API objects on the hub.
 //!
 //! ```text
-//!  Route CRs ──► origin ──► source (typed, an allow-list) ──► target ──► Gateway, HTTPRoute, GRPCRoute
-//!                 is it       refuses what it does not         rewrites     │
-//!                 what it     know                             references   ▼
-//!                 says?                                        backend ──► Service, EndpointSlice
+//!  Route CRs ──► origin ──► source (typed, an allow-list) ──► target ──► arrange ──► Gateway, ListenerSet, routes,
+//!                 is it       refuses what it does not         rewrites   which        policies for listeners
+//!                 what it     know                             references listener
+//!                 says?                                          │        and route
+//!                                                                ▼        goes first
+//!                                                              backend ──► Service, EndpointSlice, BackendTLSPolicy
 //!  SyncSecrets ─────────────────────────────────────────────► secret ──► Secret
 //!  live hub objects ──► facts ──► content of RouteStatus
 //! ```
@@ -18,6 +20,7 @@
 //! tenant's resource may look like beyond fields and types (counts, lengths, patterns) is checked by the hub's
 //! own API server when an object is applied.
 
+mod arrange;
 mod backend;
 pub mod domain;
 mod endpoints;
@@ -36,7 +39,7 @@ pub mod verdict;
 pub use domain::claims::{ClaimTable, Claimant, claims};
 pub use facts::{HubObservations, Observed, RouteStatusFacts, facts};
 pub use input::{Input, Settings};
-pub use output::{HubObject, Kind, ObjectKey, Objects, Output};
+pub use output::{HubObject, Kind, ObjectKey, Objects, Output, Resource};
 pub use secret::translate_secret;
 pub use translate::translate;
 pub use verdict::{Problem, Verdict};

@@ -2,8 +2,9 @@
 
 use api::names::{derived_name, derived_name_of};
 use api::v1alpha1::ServiceBackend;
+use serde_json::{Value, json};
 
-use crate::backend::EndpointSource;
+use crate::backend::{EndpointSource, tls};
 use crate::output::Kind;
 
 /// A Service that never exists. Envoy Gateway answers 500 for the share of a backend that leads to it. No
@@ -16,16 +17,42 @@ pub fn gateway(namespace: &str, name: &str) -> String {
     derived_name("gw", "Gateway", namespace, name)
 }
 
+/// Hub ListenerSet for a tenant's ListenerSet.
+#[must_use]
+pub fn listener_set(namespace: &str, name: &str) -> String {
+    derived_name("ls", "ListenerSet", namespace, name)
+}
+
 /// Hub route for a tenant's route.
 #[must_use]
 pub fn route(kind: Kind, namespace: &str, name: &str) -> String {
     derived_name("rt", kind.as_str(), namespace, name)
 }
 
+/// Further hub routes for a tenant's route of which not all is served on all of its listeners.
+#[must_use]
+pub(crate) fn route_part(kind: Kind, namespace: &str, name: &str, index: usize) -> String {
+    match index {
+        0 => route(kind, namespace, name),
+        index => derived_name_of(
+            "rt",
+            &[kind.as_str(), namespace, name, "part", &index.to_string()],
+            name,
+        ),
+    }
+}
+
 /// Hub Secret for a SyncSecret.
 #[must_use]
 pub fn secret(hub_namespace: &str, sync_secret: &str) -> String {
     derived_name("sec", "SyncSecret", hub_namespace, sync_secret)
+}
+
+/// References to the hub Secrets of these SyncSecrets.
+pub(crate) fn secret_references(hub_namespace: &str, sync_secrets: &[String]) -> Vec<Value> {
+    let reference =
+        |name: &String| json!({"group": "", "kind": "Secret", "name": secret(hub_namespace, name)});
+    sync_secrets.iter().map(reference).collect()
 }
 
 /// Hub Service for a Service port of a tenant. Routes with their own addresses get their own.
@@ -38,6 +65,8 @@ pub(crate) fn backend(service: &ServiceBackend, endpoints: &EndpointSource<'_>) 
         service.protocol.as_str(),
         &node_port,
     ];
+    let tls = service.tls.as_ref().map(tls::name_parts).unwrap_or_default();
+    parts.extend(tls.iter().map(String::as_str));
     match endpoints {
         EndpointSource::Default => {}
         EndpointSource::Named(names) => {

@@ -8,7 +8,8 @@ use api::v1alpha1::{Route, RouteOrigin, route_condition as condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use crate::output::Kind;
+use crate::names;
+use crate::output::{Kind, ObjectKey};
 use crate::verdict::Problem;
 
 /// When a Route came to the hub: the oldest sorts first. Unlike the time in `origin`, no tenant can choose it.
@@ -39,10 +40,24 @@ pub(crate) struct Source<'a> {
     pub(crate) route: &'a Route,
     /// Who it came from.
     pub(crate) origin: &'a RouteOrigin,
-    /// Gateway, HTTPRoute or GRPCRoute.
+    /// Gateway, ListenerSet or one of the routes.
     pub(crate) kind: Kind,
     /// The resource's `spec`.
     pub(crate) spec: &'a Value,
+}
+
+impl Source<'_> {
+    /// The hub route with this number, of those that a route becomes in `namespace`.
+    pub(crate) fn part(&self, namespace: &str, number: usize) -> ObjectKey {
+        let RouteOrigin {
+            namespace: of, name, ..
+        } = self.origin;
+        ObjectKey::new(
+            self.kind,
+            namespace,
+            names::route_part(self.kind, of, name, number),
+        )
+    }
 }
 
 /// Checks that a Route is what it says it is.
@@ -69,15 +84,11 @@ pub(crate) fn check(route: &Route) -> Result<Source<'_>, Problem> {
 }
 
 fn kind(origin: &RouteOrigin) -> Result<Kind, Problem> {
-    match (origin.group.as_str(), origin.kind.as_str()) {
-        ("gateway.networking.k8s.io", "Gateway") => Ok(Kind::Gateway),
-        ("gateway.networking.k8s.io", "HTTPRoute") => Ok(Kind::HttpRoute),
-        ("gateway.networking.k8s.io", "GRPCRoute") => Ok(Kind::GrpcRoute),
-        (group, kind) => Err(Problem::new(
-            condition::REASON_UNSUPPORTED_KIND,
-            format!("{kind}.{group} is not served: only Gateway, HTTPRoute and GRPCRoute are."),
-        )),
-    }
+    let RouteOrigin { group, kind, .. } = origin;
+    Kind::of_tenant(group, kind).ok_or_else(|| {
+        let message = format!("{kind}.{group} is not served: only Gateways, ListenerSets and routes are.");
+        Problem::new(condition::REASON_UNSUPPORTED_KIND, message)
+    })
 }
 
 fn check_identity(origin: &RouteOrigin, resource: &Value) -> Result<(), Problem> {

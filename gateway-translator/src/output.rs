@@ -7,78 +7,138 @@ use serde_json::Value;
 
 use crate::verdict::{Problem, Verdict};
 
-/// Kinds of object that this crate makes.
+/// Kinds of object that this crate makes. What is to be known about a kind stands in [`Kind::resource`] and
+/// [`Kind::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A certificate.
+    /// A certificate, or certificate authorities.
     Secret,
     /// A backend.
     Service,
     /// Addresses of a backend.
     EndpointSlice,
+    /// TLS to a backend.
+    BackendTlsPolicy,
     /// A Gateway.
     Gateway,
+    /// Further listeners of a Gateway.
+    ListenerSet,
+    /// What holds between clients and HTTPS listeners.
+    ClientTrafficPolicy,
     /// An HTTPRoute.
     HttpRoute,
     /// A GRPCRoute.
     GrpcRoute,
+    /// A TLSRoute.
+    TlsRoute,
+    /// A TCPRoute.
+    TcpRoute,
+    /// A UDPRoute.
+    UdpRoute,
+    /// Answers to requests that came over the wrong connection.
+    EnvoyPatchPolicy,
 }
 
+/// How the API server knows a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resource {
+    /// API group, empty for the core group.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// The kind's name.
+    pub kind: &'static str,
+    /// Name of the resource in URLs.
+    pub plural: &'static str,
+}
+
+/// API group of the Gateway API.
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+/// API group of Envoy Gateway.
+const ENVOY_GROUP: &str = "gateway.envoyproxy.io";
+
 impl Kind {
-    /// Every kind, in the order in which objects are to be applied: what is referred to comes first.
-    pub const ALL: [Self; 6] = [
+    /// Every kind, in the order in which objects are to be applied: what is referred to comes first, and a patch
+    /// for a host name comes when no route has the name any more.
+    pub const ALL: [Self; 13] = [
         Self::Secret,
         Self::Service,
         Self::EndpointSlice,
+        Self::BackendTlsPolicy,
         Self::Gateway,
+        Self::ListenerSet,
+        Self::ClientTrafficPolicy,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::TlsRoute,
+        Self::TcpRoute,
+        Self::UdpRoute,
+        Self::EnvoyPatchPolicy,
     ];
+
+    /// How the API server knows it.
+    #[must_use]
+    pub fn resource(self) -> Resource {
+        let (group, version, kind, plural) = match self {
+            Self::Secret => ("", "v1", "Secret", "secrets"),
+            Self::Service => ("", "v1", "Service", "services"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+            Self::BackendTlsPolicy => (GATEWAY_GROUP, "v1", "BackendTLSPolicy", "backendtlspolicies"),
+            Self::Gateway => (GATEWAY_GROUP, "v1", "Gateway", "gateways"),
+            Self::ListenerSet => (GATEWAY_GROUP, "v1", "ListenerSet", "listenersets"),
+            Self::ClientTrafficPolicy => (
+                ENVOY_GROUP,
+                "v1alpha1",
+                "ClientTrafficPolicy",
+                "clienttrafficpolicies",
+            ),
+            Self::HttpRoute => (GATEWAY_GROUP, "v1", "HTTPRoute", "httproutes"),
+            Self::GrpcRoute => (GATEWAY_GROUP, "v1", "GRPCRoute", "grpcroutes"),
+            Self::TlsRoute => (GATEWAY_GROUP, "v1", "TLSRoute", "tlsroutes"),
+            Self::TcpRoute => (GATEWAY_GROUP, "v1", "TCPRoute", "tcproutes"),
+            Self::UdpRoute => (GATEWAY_GROUP, "v1", "UDPRoute", "udproutes"),
+            Self::EnvoyPatchPolicy => (ENVOY_GROUP, "v1alpha1", "EnvoyPatchPolicy", "envoypatchpolicies"),
+        };
+        Resource {
+            group,
+            version,
+            kind,
+            plural,
+        }
+    }
 
     /// The kind's name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Secret => "Secret",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Gateway => "Gateway",
-            Self::HttpRoute => "HTTPRoute",
-            Self::GrpcRoute => "GRPCRoute",
-        }
-    }
-
-    /// API group, empty for the core group.
-    #[must_use]
-    pub fn group(self) -> &'static str {
-        match self {
-            Self::Secret | Self::Service => "",
-            Self::EndpointSlice => "discovery.k8s.io",
-            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io",
-        }
+        self.resource().kind
     }
 
     /// `apiVersion` of its objects.
     #[must_use]
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::Secret | Self::Service => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
+    pub fn api_version(self) -> String {
+        let Resource { group, version, .. } = self.resource();
+        if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
         }
     }
 
-    /// Name of the resource in URLs.
+    /// The kind that a tenant's object of this group and kind becomes. None for what is not served.
     #[must_use]
-    pub fn plural(self) -> &'static str {
-        match self {
-            Self::Secret => "secrets",
-            Self::Service => "services",
-            Self::EndpointSlice => "endpointslices",
-            Self::Gateway => "gateways",
-            Self::HttpRoute => "httproutes",
-            Self::GrpcRoute => "grpcroutes",
-        }
+    pub fn of_tenant(group: &str, kind: &str) -> Option<Self> {
+        let served = [
+            Self::Gateway,
+            Self::ListenerSet,
+            Self::HttpRoute,
+            Self::GrpcRoute,
+            Self::TlsRoute,
+            Self::TcpRoute,
+            Self::UdpRoute,
+        ];
+        served
+            .into_iter()
+            .find(|served| served.resource().group == group && served.as_str() == kind)
     }
 }
 
@@ -120,41 +180,23 @@ pub struct HubObject {
     pub value: Value,
 }
 
-/// Objects for the hub, each list sorted by name.
+/// Objects for the hub, by kind in the order of [`Kind::ALL`], then by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Objects {
-    /// Certificates.
-    pub secrets: Vec<HubObject>,
-    /// Backends. Shared by all routes of the tenant, so that no Route owns one.
-    pub services: Vec<HubObject>,
-    /// Addresses of the backends.
-    pub endpoint_slices: Vec<HubObject>,
-    /// Gateways, one for each of the tenant's.
-    pub gateways: Vec<HubObject>,
-    /// HTTPRoutes, one for each of the tenant's.
-    pub http_routes: Vec<HubObject>,
-    /// GRPCRoutes, one for each of the tenant's.
-    pub grpc_routes: Vec<HubObject>,
-}
+pub struct Objects(BTreeMap<ObjectKey, HubObject>);
 
 impl Objects {
-    /// Every object, in the order of [`Kind::ALL`].
+    /// Every object, in the order in which they are to be applied.
     pub fn iter(&self) -> impl Iterator<Item = &HubObject> {
-        let Self {
-            secrets,
-            services,
-            endpoint_slices,
-            gateways,
-            http_routes,
-            grpc_routes,
-        } = self;
-        secrets
-            .iter()
-            .chain(services)
-            .chain(endpoint_slices)
-            .chain(gateways)
-            .chain(http_routes)
-            .chain(grpc_routes)
+        self.0.values()
+    }
+
+    /// Those of one kind, by name.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &HubObject> {
+        self.0.values().filter(move |object| object.key.kind == kind)
+    }
+
+    pub(crate) fn add(&mut self, object: HubObject) {
+        self.0.insert(object.key.clone(), object);
     }
 }
 

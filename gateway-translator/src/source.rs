@@ -8,6 +8,7 @@ pub(crate) mod filters;
 pub(crate) mod gateway;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
+pub(crate) mod l4_route;
 pub(crate) mod matches;
 pub(crate) mod route;
 

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::v1alpha1::{Addresses, Limits, Route, ServiceBackend, route_condition as condition};
+use api::v1alpha1::{Addresses, Limits, Route, ServiceBackend, SyncSecretType, route_condition as condition};
 
+use crate::arrange::parts::parts;
+use crate::arrange::precedence::{Age, Contender, decide};
+use crate::arrange::topology::Topology;
+use crate::arrange::{misdirected, parts::Part};
 use crate::backend::{BackendPlan, Backends, EndpointSource};
 use crate::endpoints::AddressPool;
 use crate::input::{Input, Settings};
 use crate::origin::{self, Source};
-use crate::output::{HubObject, Kind, ObjectKey, Objects, Output};
+use crate::output::{HubObject, Kind, ObjectKey, Output};
 use crate::secret::translate_secret;
-use crate::target::{Context, Draft, draft};
+use crate::target::{Content, Context, Draft, Fronts, draft, hub_object};
 use crate::verdict::{Problem, Verdict};
 
 /// Translates everything of one tenant.
@@ -25,17 +29,18 @@ pub fn translate(input: &Input, settings: &Settings) -> Output {
     }
     let mut output = Output::default();
     add_secrets(input, &mut output);
-    let secrets = input
-        .sync_secrets
-        .iter()
-        .filter_map(|s| s.metadata.name.as_deref());
-    let secrets = secrets
-        .filter(|name| !output.secret_problems.contains_key(*name))
-        .collect();
+    let arrived = |type_| {
+        let secrets = input.sync_secrets.iter().filter(move |s| s.spec.type_ == type_);
+        let names = secrets.filter_map(|s| s.metadata.name.as_deref());
+        names
+            .filter(|name| !output.secret_problems.contains_key(*name))
+            .collect()
+    };
     let context = Context {
         input,
         settings,
-        secrets,
+        certificates: arrived(SyncSecretType::Tls),
+        authorities: arrived(SyncSecretType::Opaque),
     };
 
     let mut drafts = drafts(&context, &mut output.verdicts);
@@ -54,13 +59,19 @@ pub fn translate(input: &Input, settings: &Settings) -> Output {
     let plans = backend_plans(&mut drafts, &pools);
     let made: BTreeMap<&str, Vec<HubObject>> = plans
         .iter()
-        .map(|plan| (plan.name.as_str(), backend_objects(plan, input)))
+        .map(|plan| (plan.name.as_str(), plan.objects(&input.tenant, &input.namespace)))
         .collect();
-    for (source, draft) in drafts {
-        add(source, draft, &made, &pools, &mut output);
+    let own = own_objects(&drafts, input, settings);
+    for ((source, draft), objects) in drafts.into_iter().zip(own) {
+        let verdict = verdict(&draft, &objects, &made, &pools);
+        output
+            .verdicts
+            .insert(origin::route_name(source.route).to_owned(), verdict);
+        objects.into_iter().for_each(|object| output.objects.add(object));
     }
-    add_backends(made, &mut output.objects);
-    sort(&mut output.objects);
+    made.into_values()
+        .flatten()
+        .for_each(|object| output.objects.add(object));
     output
 }
 
@@ -88,7 +99,7 @@ fn add_secrets(input: &Input, output: &mut Output) {
                 let name = secret.metadata.name.clone().unwrap_or_default();
                 output.secret_problems.insert(name, taken(&object.key));
             }
-            Ok(object) => output.objects.secrets.push(object),
+            Ok(object) => output.objects.add(object),
             Err(problem) => {
                 let name = secret.metadata.name.clone().unwrap_or_default();
                 output.secret_problems.insert(name, problem);
@@ -97,27 +108,44 @@ fn add_secrets(input: &Input, output: &mut Output) {
     }
 }
 
-/// Translates each Route, oldest first.
-fn drafts<'a>(context: &Context<'a>, verdicts: &mut BTreeMap<String, Verdict>) -> Vec<Entry<'a>> {
+/// Translates each Route: Gateways before the ListenerSets that belong to them, and the oldest first.
+fn drafts<'a>(context: &'a Context<'a>, verdicts: &mut BTreeMap<String, Verdict>) -> Vec<Entry<'a>> {
     let mut routes: Vec<&Route> = context.input.routes.iter().map(Arc::as_ref).collect();
     routes.sort_by_key(|route| (origin::created(route), origin::route_name(route)));
     let mut identities = BTreeSet::new();
-    let mut drafts = Vec::new();
+    let mut sources = Vec::new();
     for route in routes {
-        let drafted = origin::check(route).and_then(|source| {
-            if !identities.insert((source.kind, &source.origin.namespace, &source.origin.name)) {
-                return Err(Problem::new(
-                    condition::REASON_NAME_CONFLICT,
-                    "An older Route stands for the same object of the tenant.",
-                ));
+        let checked = origin::check(route).and_then(|source| {
+            if identities.insert((source.kind, &source.origin.namespace, &source.origin.name)) {
+                return Ok(source);
             }
-            Ok((source, draft(context, &source)?))
+            Err(Problem::new(
+                condition::REASON_NAME_CONFLICT,
+                "An older Route stands for the same object of the tenant.",
+            ))
         });
-        match drafted {
-            Ok(entry) => drafts.push(entry),
+        match checked {
+            Ok(source) => sources.push(source),
             Err(problem) => {
-                verdicts.insert(origin::route_name(route).to_owned(), Verdict::refused(problem));
+                drop(verdicts.insert(origin::route_name(route).to_owned(), Verdict::refused(problem)))
             }
+        }
+    }
+    let rank = |source: &Source<'_>| match source.kind {
+        Kind::Gateway => 0,
+        Kind::ListenerSet => 1,
+        _ => 2,
+    };
+    sources.sort_by_key(rank);
+    let mut fronts = Fronts::new();
+    let mut drafts = Vec::new();
+    for source in sources {
+        match draft(context, &source, &mut fronts) {
+            Ok(draft) => drafts.push((source, draft)),
+            Err(problem) => drop(verdicts.insert(
+                origin::route_name(source.route).to_owned(),
+                Verdict::refused(problem),
+            )),
         }
     }
     drafts
@@ -152,6 +180,7 @@ fn pools<'a>(drafts: &[Entry<'a>], input: &'a Input, settings: &Settings) -> Poo
         if let Some(Backends {
             endpoints,
             used,
+            problems: _,
             has_invalid: _,
         }) = &draft.backends
             && !used.is_empty()
@@ -189,7 +218,7 @@ fn check_endpoints<'a>((_, draft): &Entry<'a>, pools: &Pools<'a>) -> Result<(), 
 }
 
 fn check_names((_, draft): &Entry<'_>, foreign: &BTreeSet<ObjectKey>) -> Result<(), Problem> {
-    let own = &draft.object.key;
+    let own = &draft.key;
     let services = draft.backends.iter().flat_map(|b| b.used.keys());
     let keys = services.map(|name| ObjectKey::new(Kind::Service, &own.namespace, name));
     match keys.chain([own.clone()]).find(|key| foreign.contains(key)) {
@@ -236,7 +265,8 @@ fn backend_plans<'a>(drafts: &mut [Entry<'a>], pools: &'a Pools<'a>) -> Vec<Back
     let mut chosen: BTreeMap<String, (&'a ServiceBackend, &'a AddressPool)> = BTreeMap::new();
     for (_, draft) in drafts {
         let Draft {
-            object: _,
+            key: _,
+            content: _,
             backends: Some(backends),
             problems,
             refused_listeners: _,
@@ -263,77 +293,100 @@ fn backend_plans<'a>(drafts: &mut [Entry<'a>], pools: &'a Pools<'a>) -> Vec<Back
         .collect()
 }
 
-fn backend_objects(plan: &BackendPlan<'_>, input: &Input) -> Vec<HubObject> {
-    let mut objects = vec![plan.service(&input.tenant, &input.namespace)];
-    objects.extend(plan.endpoint_slices(&input.tenant, &input.namespace));
-    objects
+/// The objects that belong to each Route alone.
+fn own_objects(drafts: &[Entry<'_>], input: &Input, settings: &Settings) -> Vec<Vec<HubObject>> {
+    let topology = topology(drafts, settings);
+    let routes = drafts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, (source, draft))| match &draft.content {
+            Content::Route(content) => Some((
+                index,
+                Contender {
+                    kind: source.kind,
+                    age: Age::of(source),
+                    content,
+                },
+            )),
+            Content::Listeners { .. } => None,
+        });
+    let (indices, contenders): (Vec<usize>, Vec<Contender<'_>>) = routes.unzip();
+    let held = decide(&contenders, &topology);
+    let parts_of: BTreeMap<usize, Vec<Part>> = indices
+        .into_iter()
+        .zip(contenders.iter().zip(&held))
+        .map(|(index, (contender, held))| (index, parts(contender.content, held)))
+        .collect();
+    let routed = parts_of.values().flatten().flat_map(Part::attachments).collect();
+    let objects = drafts
+        .iter()
+        .enumerate()
+        .map(|(index, (source, draft))| match &draft.content {
+            Content::Listeners { gateway, spec, .. } => {
+                let mut objects = vec![hub_object(input, source, draft.key.clone(), spec)];
+                let further = misdirected::policies(&draft.key, gateway, &topology, &routed);
+                objects.extend(
+                    further
+                        .into_iter()
+                        .map(|(key, spec)| hub_object(input, source, key, &spec)),
+                );
+                objects
+            }
+            Content::Route(content) => {
+                let parts = parts_of.get(&index).into_iter().flatten().enumerate();
+                let object = |(number, part): (usize, &Part)| {
+                    let spec = part.spec(content, &input.namespace);
+                    hub_object(input, source, source.part(&input.namespace, number), &spec)
+                };
+                parts.map(object).collect()
+            }
+        });
+    objects.collect()
 }
 
-fn add<'a>(
-    source: Source<'a>,
-    draft: Draft<'a>,
+fn topology(drafts: &[Entry<'_>], settings: &Settings) -> Topology {
+    let mut topology = Topology::with_shared(&settings.shared_gateways);
+    for (_, draft) in drafts {
+        if let Content::Listeners {
+            gateway,
+            spec: _,
+            served,
+        } = &draft.content
+        {
+            served
+                .iter()
+                .for_each(|listener| topology.add(&draft.key, gateway, listener));
+        }
+    }
+    topology
+}
+
+fn verdict<'a>(
+    draft: &Draft<'a>,
+    own: &[HubObject],
     made: &BTreeMap<&str, Vec<HubObject>>,
     pools: &Pools<'a>,
-    output: &mut Output,
-) {
-    let pool_problems = pool_of(&draft, pools).map(|pool| pool.problems.clone());
+) -> Verdict {
     let Draft {
-        object,
+        key: _,
+        content: _,
         backends,
-        mut problems,
+        problems,
         refused_listeners,
     } = draft;
+    let mut problems = problems.clone();
+    let pool_problems = pool_of(draft, pools).map(|pool| pool.problems.clone());
     problems.extend(pool_problems.into_iter().flatten());
-    let mut keys = vec![object.key.clone()];
+    let mut keys: Vec<ObjectKey> = own.iter().map(|object| object.key.clone()).collect();
     let used = backends.iter().flat_map(|b| b.used.keys());
     keys.extend(
         used.filter_map(|name| made.get(name.as_str()))
             .flatten()
             .map(|object| object.key.clone()),
     );
-    let verdict = Verdict {
-        refused_listeners,
-        has_invalid_backends: backends.is_some_and(|b| b.has_invalid),
+    Verdict {
+        refused_listeners: refused_listeners.clone(),
+        has_invalid_backends: backends.as_ref().is_some_and(|b| b.has_invalid),
         ..Verdict::served(keys, problems)
-    };
-    output
-        .verdicts
-        .insert(origin::route_name(source.route).to_owned(), verdict);
-    match source.kind {
-        Kind::Gateway => output.objects.gateways.push(object),
-        Kind::HttpRoute => output.objects.http_routes.push(object),
-        Kind::GrpcRoute => output.objects.grpc_routes.push(object),
-        // `origin` yields no other kind.
-        Kind::Secret | Kind::Service | Kind::EndpointSlice => {}
-    }
-}
-
-fn add_backends(made: BTreeMap<&str, Vec<HubObject>>, objects: &mut Objects) {
-    for object in made.into_values().flatten() {
-        match object.key.kind {
-            Kind::Service => objects.services.push(object),
-            _ => objects.endpoint_slices.push(object),
-        }
-    }
-}
-
-fn sort(objects: &mut Objects) {
-    let Objects {
-        secrets,
-        services,
-        endpoint_slices,
-        gateways,
-        http_routes,
-        grpc_routes,
-    } = objects;
-    for list in [
-        secrets,
-        services,
-        endpoint_slices,
-        gateways,
-        http_routes,
-        grpc_routes,
-    ] {
-        list.sort_by(|a, b| a.key.cmp(&b.key));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Labels come from closed sets (resource type), except `snapshot_name`, which is a fleet.
 
+use std::collections::BTreeMap;
+
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
@@ -64,6 +66,43 @@ impl Metrics {
             push_seconds: register(registry, Histogram::with_opts(push_opts())?)?,
             sizes: Sizes::register(registry)?,
         })
+    }
+
+    /// Names of all of them with their labels, whether or not they have a series yet.
+    pub fn names(&self) -> BTreeMap<String, Vec<String>> {
+        let Self {
+            connections,
+            refused,
+            requests,
+            responses,
+            acks,
+            nacks,
+            updates,
+            push_seconds,
+            sizes:
+                Sizes {
+                    clusters,
+                    endpoints,
+                    listeners,
+                },
+        } = self;
+        let all: [&dyn Collector; 11] = [
+            connections,
+            refused,
+            requests,
+            responses,
+            acks,
+            nacks,
+            updates,
+            push_seconds,
+            clusters,
+            endpoints,
+            listeners,
+        ];
+        let described = all.into_iter().flat_map(Collector::desc);
+        described
+            .map(|desc| (desc.fq_name.clone(), desc.variable_labels.clone()))
+            .collect()
     }
 
     /// Records how large a fleet's snapshot is.

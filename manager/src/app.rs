@@ -8,9 +8,8 @@ use controller_kit::admin::Admin;
 use controller_kit::args::BindAddress;
 use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
-use controller_kit::metrics::{Metrics, ReconcileMetrics};
+use controller_kit::metrics::Metrics;
 use controller_kit::ready::Readiness;
-use controller_kit::watch::WatchMetrics;
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
 use kube::Client;
 use l4_xds::bootstrap::BootstrapInput;
@@ -25,7 +24,7 @@ use crate::controller::load_balancer::refresh_hostnames;
 use crate::controller::route::refresh_claims;
 use crate::drivers::Drivers;
 use crate::hostnames::HostnamesCell;
-use crate::metrics::{ManagerMetrics, PREFIX};
+use crate::metrics::AllMetrics;
 use crate::stores::Spawner;
 use crate::xds::Snapshots;
 use crate::xds_server;
@@ -159,10 +158,13 @@ impl Manager {
         readiness: &Readiness,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let reconcile = ReconcileMetrics::new(metrics, PREFIX)?;
-        let watches = WatchMetrics::new(metrics, PREFIX)?;
-        let xds_metrics = l4_xds::Metrics::register(metrics.registry())?;
-        let drivers = Drivers::new(&reconcile);
+        let AllMetrics {
+            own,
+            runs,
+            watches,
+            xds: xds_metrics,
+        } = AllMetrics::new(metrics)?;
+        let drivers = Drivers::new(&runs);
         let triggers = drivers.triggers(&options.namespace);
         let stores = Spawner {
             client: client.clone(),
@@ -192,7 +194,7 @@ impl Manager {
             reports,
             claims: ClaimsCell::default(),
             hostnames: HostnamesCell::default(),
-            metrics: ManagerMetrics::new(metrics)?,
+            metrics: own,
         });
         Ok(Self { ctx, drivers, plane })
     }

@@ -35,7 +35,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Kinds in the order in which they are written; deleted in reverse, so that addresses go before what serves
 /// them. Kinds that are not listed come last.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 20] = [
     "Namespace",
     "ServiceAccount",
     "Role",
@@ -46,8 +46,16 @@ const ORDER: [&str; 12] = [
     "Deployment",
     "Service",
     "EndpointSlice",
+    "BackendTLSPolicy",
     "Gateway",
+    "ListenerSet",
+    "ClientTrafficPolicy",
     "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "EnvoyPatchPolicy",
 ];
 
 /// What the command line decides.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use controller_kit::CancellationToken;
 use controller_kit::driver::{Driver, Outcome, Settings};
@@ -88,25 +88,41 @@ impl Drivers {
         let mut tasks = JoinSet::new();
         spawn(&mut tasks, tenant, ctx, stop, |ctx, name| async move {
             let span = tracing::info_span!("tenant", tenant = name);
-            while_leading(&ctx, tenant::run(&ctx, &name))
-                .instrument(span)
-                .await
+            let (took, result) = timed(while_leading(&ctx, tenant::run(&ctx, &name)).instrument(span)).await;
+            if ctx.leads() {
+                ctx.metrics.tenant_run(took, result.is_ok());
+            }
+            result
         });
         spawn(
             &mut tasks,
             load_balancer,
             ctx,
             stop,
-            |ctx, namespace| async move { while_leading(&ctx, load_balancer::run(&ctx, &namespace)).await },
+            |ctx, namespace| async move {
+                let work = while_leading(&ctx, load_balancer::run(&ctx, &namespace));
+                let (took, result) = timed(work).await;
+                if counts(&ctx, &namespace) {
+                    ctx.metrics.load_balancer_run(&namespace, took, result.is_ok());
+                }
+                result
+            },
         );
         spawn(&mut tasks, snapshot, ctx, stop, |ctx, namespace| async move {
-            xds::publish(&ctx, &namespace)
+            let (took, result) = timed(async { xds::publish(&ctx, &namespace) }).await;
+            ctx.metrics.snapshot_run(took, result.is_ok());
+            result
         });
         spawn(&mut tasks, report, ctx, stop, |ctx, namespace| async move {
             report::run(&ctx, &namespace).await
         });
         spawn(&mut tasks, route, ctx, stop, |ctx, namespace| async move {
-            while_leading(&ctx, route::run(&ctx, &namespace)).await
+            let (took, result) = timed(while_leading(&ctx, route::run(&ctx, &namespace))).await;
+            if counts(&ctx, &namespace) {
+                let found = route::found(&ctx, &namespace);
+                ctx.metrics.route_run(&namespace, &found, took, result.is_ok());
+            }
+            result
         });
         spawn(&mut tasks, claims, ctx, stop, |ctx, ()| async move {
             route::refresh_claims(&ctx);
@@ -124,6 +140,17 @@ impl Drivers {
         });
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// Whether a run has metrics: this replica did the work, and the tenant is not gone with its series.
+fn counts(ctx: &Context, namespace: &str) -> bool {
+    ctx.leads() && ctx.owner(namespace).is_some()
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
+    let started = Instant::now();
+    let result = work.await;
+    (started.elapsed(), result)
 }
 
 /// Breaks work off as soon as this replica may not write any more: another one may have begun.

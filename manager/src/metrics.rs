@@ -1,10 +1,97 @@
 //! The manager's own metrics, beside those of the kit and of the xDS server.
 
-use controller_kit::metrics::{Metrics, MetricsError};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::time::Duration;
+
+use controller_kit::metrics::{Metrics, MetricsError, ReconcileMetrics};
+use controller_kit::watch::WatchMetrics;
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// Prefix of every metric of the manager's.
 pub const PREFIX: &str = "kubelb_manager";
+
+/// All metrics of the process.
+#[derive(Debug, Clone)]
+pub struct AllMetrics {
+    /// The manager's own.
+    pub own: ManagerMetrics,
+    /// Runs of every controller.
+    pub runs: ReconcileMetrics,
+    /// Watches.
+    pub watches: WatchMetrics,
+    /// The xDS server's.
+    pub xds: l4_xds::Metrics,
+}
+
+/// Metrics could not be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Ours.
+    #[error(transparent)]
+    Own(#[from] MetricsError),
+    /// The xDS server's.
+    #[error("cannot register the metrics of the xDS server")]
+    Xds(#[from] prometheus::Error),
+}
+
+impl AllMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, RegisterError> {
+        Ok(Self {
+            own: ManagerMetrics::new(metrics)?,
+            runs: ReconcileMetrics::new(metrics, PREFIX)?,
+            watches: WatchMetrics::new(metrics, PREFIX)?,
+            xds: l4_xds::Metrics::register(metrics.registry())?,
+        })
+    }
+}
+
+/// Runs of one controller: how long they took and how they ended.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    duration: HistogramVec,
+    total: IntCounterVec,
+}
+
+impl Runs {
+    fn new(metrics: &Metrics, what: &str, labels: &[&str]) -> Result<Self, MetricsError> {
+        let name = |suffix: &str| format!("{PREFIX}_{what}_{suffix}");
+        // How long a run took does not depend on what kinds of objects it found.
+        let by_key: Vec<&str> = labels
+            .iter()
+            .copied()
+            .filter(|label| *label == NAMESPACE)
+            .collect();
+        let by_result = [labels, &[RESULT]].concat();
+        Ok(Self {
+            duration: metrics.durations(&name("reconcile_duration_seconds"), "Duration of runs.", &by_key)?,
+            total: metrics.counters(&name("reconcile_total"), "Runs, by result.", &by_result)?,
+        })
+    }
+
+    fn took(&self, key: &[&str], took: Duration) {
+        self.duration.with_label_values(key).observe(took.as_secs_f64());
+    }
+
+    fn ended(&self, labels: &[&str], success: bool) {
+        let result = RESULTS[usize::from(success)];
+        self.total.with_label_values(&[labels, &[result]].concat()).inc();
+    }
+
+    fn forget(&self, key: &[&str], labels: &[&str]) {
+        let _ = self.duration.remove_label_values(key);
+        for result in RESULTS {
+            let _ = self.total.remove_label_values(&[labels, &[result]].concat());
+        }
+    }
+}
+
+const NAMESPACE: &str = "namespace";
+const RESULT: &str = "result";
+/// Values of the label `result`: what a run is that failed, and one that did not.
+const RESULTS: [&str; 2] = ["error", "success"];
 
 /// Gauges and counters. A namespace stands for a tenant: there are as many as Tenants.
 #[derive(Debug, Clone)]
@@ -23,6 +110,15 @@ pub struct ManagerMetrics {
     pub credentials: IntCounterVec,
     /// `kubelb_manager_snapshot_omissions_total`
     pub omissions: IntCounter,
+    /// `kubelb_manager_envoycp_snapshot_updates_total{snapshot_name}`
+    pub snapshot_updates: IntCounterVec,
+    /// `kubelb_manager_port_allocator_allocated_ports{namespace}`
+    pub allocated_ports: IntGaugeVec,
+    tenant_runs: Runs,
+    load_balancer_runs: Runs,
+    route_runs: Runs,
+    sync_secret_runs: Runs,
+    snapshot_runs: Runs,
 }
 
 impl ManagerMetrics {
@@ -66,20 +162,84 @@ impl ManagerMetrics {
                     &[],
                 )?
                 .with_label_values::<&str>(&[]),
+            snapshot_updates: metrics.counters(
+                &name("envoycp_snapshot_updates_total"),
+                "Snapshots that differ from the one before.",
+                &["snapshot_name"],
+            )?,
+            allocated_ports: metrics.gauges(
+                &name("port_allocator_allocated_ports"),
+                "Envoy ports that are taken.",
+                &[NAMESPACE],
+            )?,
+            tenant_runs: Runs::new(metrics, "tenant", &[])?,
+            load_balancer_runs: Runs::new(metrics, "loadbalancer", &[NAMESPACE])?,
+            route_runs: Runs::new(metrics, "route", &[NAMESPACE, "route_type"])?,
+            sync_secret_runs: Runs::new(metrics, "sync_secret", &[NAMESPACE])?,
+            snapshot_runs: Runs::new(metrics, "envoycp", &[])?,
         })
     }
 }
 
+/// What a run over a tenant's L7 found there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Kinds of Routes.
+    pub route_types: Vec<&'static str>,
+    /// Whether there are SyncSecrets.
+    pub sync_secrets: bool,
+}
+
 impl ManagerMetrics {
+    /// A run over a Tenant ended.
+    pub fn tenant_run(&self, took: Duration, success: bool) {
+        self.tenant_runs.took(&[], took);
+        self.tenant_runs.ended(&[], success);
+    }
+
+    /// A run over a tenant's LoadBalancers ended.
+    pub fn load_balancer_run(&self, namespace: &str, took: Duration, success: bool) {
+        self.load_balancer_runs.took(&[namespace], took);
+        self.load_balancer_runs.ended(&[namespace], success);
+    }
+
+    /// A run over a tenant's Routes and SyncSecrets ended. A tenant that has none of a kind has no series of it.
+    pub fn route_run(&self, namespace: &str, found: &Found, took: Duration, success: bool) {
+        let Found {
+            route_types,
+            sync_secrets,
+        } = found;
+        for route_type in route_types {
+            self.route_runs.ended(&[namespace, route_type], success);
+        }
+        if !route_types.is_empty() {
+            self.route_runs.took(&[namespace], took);
+        }
+        if *sync_secrets {
+            self.sync_secret_runs.took(&[namespace], took);
+            self.sync_secret_runs.ended(&[namespace], success);
+        }
+    }
+
+    /// A snapshot was made, or could not be.
+    pub fn snapshot_run(&self, took: Duration, success: bool) {
+        self.snapshot_runs.took(&[], took);
+        self.snapshot_runs.ended(&[], success);
+    }
+
     /// Drops the series of a tenant that is gone. That there were none is no error.
     pub fn forget(&self, namespace: &str, tenant: &str) {
         let _ = self
             .load_balancers
             .remove_label_values(&[namespace, tenant, "shared"]);
         let _ = self.envoy_proxies.remove_label_values(&[namespace, "shared"]);
+        let _ = self.allocated_ports.remove_label_values(&[namespace]);
         for route_type in ROUTE_TYPES {
             let _ = self.routes.remove_label_values(&[namespace, tenant, route_type]);
+            self.route_runs.forget(&[namespace], &[namespace, route_type]);
         }
+        self.load_balancer_runs.forget(&[namespace], &[namespace]);
+        self.sync_secret_runs.forget(&[namespace], &[namespace]);
     }
 }
 

@@ -38,6 +38,9 @@ pub struct TenantSettings {
     pub endpoint_cidrs: Vec<String>,
     /// The same with the hub's denied ranges, ready for checks.
     pub endpoint_policy: EndpointPolicy,
+    /// Addresses that Gateways may ask for, ready for checks. What the hub denies to endpoints may be one: it is
+    /// where the hub's own addresses are.
+    pub gateway_addresses: EndpointPolicy,
     /// The tenant's L4 Envoys.
     pub envoy: EnvoyFleet,
     /// Hub Services take NodePorts.
@@ -87,7 +90,9 @@ pub fn merge(tenant: &Tenant, config: Option<&Config>, default_gateway_class: &s
     gateway_api
         .class
         .get_or_insert_with(|| default_gateway_class.to_owned());
+    let gateway_addresses = endpoint_policy(gateway_api.address_cidrs.as_deref().unwrap_or_default(), &[]);
     TenantSettings {
+        gateway_addresses,
         load_balancer: load_balancer(tenant.load_balancer.as_ref(), config.load_balancer.as_ref()),
         ingress: ingress(tenant.ingress.as_ref(), config.ingress.as_ref()),
         gateway_api,
@@ -155,6 +160,14 @@ fn gateway_api(
         default_gateway: either(
             tenant.and_then(|t| t.default_gateway.as_ref()),
             config.and_then(|c| c.default_gateway.as_ref()),
+        ),
+        address_cidrs: either(
+            tenant.and_then(|t| t.address_cidrs.as_ref()),
+            config.and_then(|c| c.address_cidrs.as_ref()),
+        ),
+        infrastructure_metadata: either(
+            tenant.and_then(|t| t.infrastructure_metadata.as_ref()),
+            config.and_then(|c| c.infrastructure_metadata.as_ref()),
         ),
     }
 }
@@ -289,6 +302,35 @@ mod tests {
         };
         assert_eq!(settings.load_balancer, wanted);
         assert_eq!(settings.endpoint_cidrs, ["10.0.0.0/8"]);
+    }
+
+    #[test]
+    fn gateways_ask_for_addresses_of_the_tenants_ranges_or_else_of_the_hubs() {
+        let with = |cidr: Option<&str>| GatewayApiSettings {
+            address_cidrs: cidr.map(|cidr| vec![cidr.to_owned()]),
+            ..GatewayApiSettings::default()
+        };
+        let hub = config(ConfigSpec {
+            gateway_api: Some(GatewayApiSettings {
+                infrastructure_metadata: Some(true),
+                ..with(Some("192.0.2.0/24"))
+            }),
+            denied_endpoint_cidrs: vec!["192.0.2.0/24".into()],
+            ..ConfigSpec::default()
+        });
+        let spec = |cidr| TenantSpec {
+            gateway_api: Some(with(cidr)),
+            ..TenantSpec::default()
+        };
+        let may = |cidr, address: &str| {
+            let settings = merge(&tenant(spec(cidr)), Some(&hub), "kubelb");
+            assert_eq!(settings.gateway_api.infrastructure_metadata, Some(true));
+            settings.gateway_addresses.check(address.parse().unwrap()).is_ok()
+        };
+        assert!(may(None, "192.0.2.1"));
+        assert!(!may(None, "203.0.113.1"));
+        assert!(may(Some("203.0.113.0/24"), "203.0.113.1"));
+        assert!(!may(Some("203.0.113.0/24"), "192.0.2.1"));
     }
 
     #[test]

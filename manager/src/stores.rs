@@ -10,15 +10,16 @@ use controller_kit::CancellationToken;
 use controller_kit::object::{Object, ObjectError};
 use controller_kit::ready::Readiness;
 use controller_kit::watch::{Event, State, SyncState, Synced, Watch, WatchMetrics, Watchable, Watched};
+use gateway_translator::{Kind, Resource};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::Client;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
-use kube::{Client, Resource};
 use serde::Serialize;
 
 use crate::triggers::{Interest, Triggers};
@@ -64,10 +65,8 @@ pub struct Stores {
     pub pods: Watched<Pod>,
     /// All Gateways. Absent where the Gateway API is not installed.
     pub gateways: Switched<DynamicObject>,
-    /// HTTPRoutes that we made.
-    pub http_routes: Switched<DynamicObject>,
-    /// GRPCRoutes that we made.
-    pub grpc_routes: Switched<DynamicObject>,
+    /// What else Envoy Gateway reads, as far as we made it.
+    pub envoy_gateway: EnvoyGatewayObjects,
     /// GatewayClasses.
     pub gateway_classes: Switched<DynamicObject>,
 }
@@ -108,7 +107,7 @@ impl<K> Switched<K> {
     }
 }
 
-impl<K: Resource + Serialize> Switched<K> {
+impl<K: kube::Resource + Serialize> Switched<K> {
     /// The objects of one namespace as JSON with their kind.
     ///
     /// # Errors
@@ -117,6 +116,65 @@ impl<K: Resource + Serialize> Switched<K> {
         self.0
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), |store| store.objects_in(namespace))
+    }
+}
+
+/// Kinds that Envoy Gateway reads and of which only our own objects matter: all that the translator makes but
+/// Secrets, Services, EndpointSlices and Gateways. Each may be absent.
+#[derive(Clone)]
+pub struct EnvoyGatewayObjects(Vec<(Kind, Switched<DynamicObject>)>);
+
+impl EnvoyGatewayObjects {
+    fn kinds() -> impl Iterator<Item = Kind> {
+        let elsewhere = [Kind::Secret, Kind::Service, Kind::EndpointSlice, Kind::Gateway];
+        Kind::ALL
+            .into_iter()
+            .filter(move |kind| !elsewhere.contains(kind))
+    }
+
+    /// Whether objects of this kind can be written. Kinds that are always there are not asked about here.
+    #[must_use]
+    pub fn is_installed(&self, kind: Kind) -> bool {
+        self.0
+            .iter()
+            .find(|(of, _)| *of == kind)
+            .is_none_or(|(_, store)| store.is_installed())
+    }
+
+    /// Kinds of which no objects can be written.
+    #[must_use]
+    pub fn not_installed(&self) -> Vec<Kind> {
+        let stores = self.0.iter();
+        let missing = stores.filter(|(_, store)| !store.is_installed());
+        missing.map(|(kind, _)| *kind).collect()
+    }
+
+    /// All objects of one kind.
+    #[must_use]
+    pub fn all(&self, kind: Kind) -> Vec<Arc<DynamicObject>> {
+        let stores = self.0.iter().filter(|(of, _)| *of == kind);
+        stores.flat_map(|(_, store)| store.snapshot()).collect()
+    }
+
+    /// The objects of one namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
+        let stores = self.0.iter();
+        stores
+            .flat_map(|(_, store)| store.in_namespace(namespace))
+            .collect()
+    }
+
+    /// The objects of one namespace as JSON with their kind.
+    ///
+    /// # Errors
+    /// When one cannot be written as JSON.
+    pub fn objects_in(&self, namespace: &str) -> Result<Vec<Object>, ObjectError> {
+        let mut all = Vec::new();
+        for (_, store) in &self.0 {
+            all.extend(store.objects_in(namespace)?);
+        }
+        Ok(all)
     }
 }
 
@@ -138,10 +196,25 @@ pub struct Spawner<'a> {
     pub gateway_api: bool,
 }
 
-/// A kind of the Gateway API, in the version that is served since 1.0.
+/// The API server's name for what the translator makes.
 #[must_use]
-pub fn gateway_api(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind))
+pub fn api_resource(kind: Kind) -> ApiResource {
+    let Resource {
+        group,
+        version,
+        kind,
+        plural,
+    } = kind.resource();
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+/// GatewayClasses, which nobody makes here.
+fn gateway_class() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "gateway.networking.k8s.io",
+        "v1",
+        "GatewayClass",
+    ))
 }
 
 impl Spawner<'_> {
@@ -160,14 +233,14 @@ impl Spawner<'_> {
 
     fn all<K>(&self, interest: Interest) -> Watched<K>
     where
-        K: Watchable + Resource<DynamicType = ()>,
+        K: Watchable + kube::Resource<DynamicType = ()>,
     {
         self.start(Watch::all(self.client.clone()), &K::kind(&()), interest)
     }
 
     fn ours<K>(&self, interest: Interest) -> Watched<K>
     where
-        K: Watchable + Resource<DynamicType = ()>,
+        K: Watchable + kube::Resource<DynamicType = ()>,
     {
         let watch = Watch::all(self.client.clone()).config(made_by_us());
         self.start(watch, &K::kind(&()), interest)
@@ -175,7 +248,7 @@ impl Spawner<'_> {
 
     fn own_namespace<K>(&self, interest: Interest) -> Watched<K>
     where
-        K: Watchable + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Watchable + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         self.start(
             Watch::namespaced(self.client.clone(), self.namespace),
@@ -184,18 +257,32 @@ impl Spawner<'_> {
         )
     }
 
-    fn gateway_api(&self, kind: &str, only_ours: bool, interest: Interest) -> Switched<DynamicObject> {
+    fn gateway_api(
+        &self,
+        resource: &ApiResource,
+        only_ours: bool,
+        interest: Interest,
+    ) -> Switched<DynamicObject> {
         if !self.gateway_api {
             return Switched(None);
         }
-        let resource = gateway_api(kind);
-        let watch = Watch::dynamic(self.client.clone(), &resource, None).optional();
+        let watch = Watch::dynamic(self.client.clone(), resource, None).optional();
         let watch = if only_ours {
             watch.config(made_by_us())
         } else {
             watch
         };
-        Switched(Some(self.start(watch, kind, interest)))
+        Switched(Some(self.start(watch, &resource.kind, interest)))
+    }
+
+    fn envoy_gateway(&self) -> EnvoyGatewayObjects {
+        let kinds = EnvoyGatewayObjects::kinds();
+        let interest = |kind| match kind {
+            Kind::EnvoyPatchPolicy => Interest::PatchPolicy,
+            _ => Interest::RouteObject,
+        };
+        let store = |kind| self.gateway_api(&api_resource(kind), true, interest(kind));
+        EnvoyGatewayObjects(kinds.map(|kind| (kind, store(kind))).collect())
     }
 
     /// Starts them all.
@@ -220,10 +307,9 @@ impl Spawner<'_> {
             deployments: self.ours(Interest::LoadBalancerObject),
             disruption_budgets: self.ours(Interest::LoadBalancerObject),
             pods: self.own_namespace(Interest::Nothing),
-            gateways: self.gateway_api("Gateway", false, Interest::Gateway),
-            http_routes: self.gateway_api("HTTPRoute", true, Interest::RouteObject),
-            grpc_routes: self.gateway_api("GRPCRoute", true, Interest::RouteObject),
-            gateway_classes: self.gateway_api("GatewayClass", false, Interest::GatewayClass),
+            gateways: self.gateway_api(&api_resource(Kind::Gateway), false, Interest::Gateway),
+            envoy_gateway: self.envoy_gateway(),
+            gateway_classes: self.gateway_api(&gateway_class(), false, Interest::GatewayClass),
         }
     }
 }
@@ -254,8 +340,7 @@ impl Stores {
             disruption_budgets,
             pods,
             gateways,
-            http_routes,
-            grpc_routes,
+            envoy_gateway,
             gateway_classes,
         } = self;
         let mut all: Vec<&dyn SyncState> = vec![
@@ -278,7 +363,8 @@ impl Stores {
             pods,
         ];
         all.extend(endpoint_slices.0.as_ref().map(|store| store as &dyn SyncState));
-        for switched in [gateways, http_routes, grpc_routes, gateway_classes] {
+        let made = envoy_gateway.0.iter().map(|(_, store)| store);
+        for switched in [gateways, gateway_classes].into_iter().chain(made) {
             all.extend(switched.0.as_ref().map(|store| store as &dyn SyncState));
         }
         all

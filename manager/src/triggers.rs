@@ -31,6 +31,8 @@ pub enum Interest {
     LoadBalancerObject,
     /// What was made from Routes.
     RouteObject,
+    /// EnvoyPatchPolicies: made from Routes, and Envoy Gateway tells there whether it has them switched on.
+    PatchPolicy,
     /// Services: of LoadBalancers and of Routes.
     Service,
     /// Secrets: credentials, certificates and those of SyncSecrets.
@@ -109,6 +111,10 @@ impl Triggers {
             }
             Interest::LoadBalancerObject => self.load_balancer.trigger(namespace.clone()),
             Interest::RouteObject => self.route.trigger(namespace.clone()),
+            Interest::PatchPolicy => {
+                self.route.trigger(namespace.clone());
+                self.config.trigger(());
+            }
             Interest::Service => {
                 self.l4(namespace);
                 self.route.trigger(namespace.clone());

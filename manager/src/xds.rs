@@ -91,6 +91,8 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     }
     if ctx.stores.namespaces.get("", namespace).is_none() {
         ctx.snapshots.forget(&fleet);
+        // That there was none is no error.
+        let _ = ctx.metrics.snapshot_updates.remove_label_values(&[namespace]);
         return Ok(Outcome::done());
     }
     // Without an owner Envoys keep what they have: nobody has said that it should go.
@@ -152,6 +154,10 @@ fn set(ctx: &Context, fleet: &FleetKey, view: &View) -> Result<(), Error> {
         .lock()
         .insert(fleet.as_str().to_owned(), Arc::new(served.clone()));
     if changed {
+        ctx.metrics
+            .snapshot_updates
+            .with_label_values(&[fleet.as_str()])
+            .inc();
         tracing::info!(
             tenant = view.tenant,
             load_balancers = served.len(),

@@ -13,9 +13,14 @@ fn allowed() -> serde_json::Value {
 
 fn of_routes(writes: Vec<String>) -> Vec<String> {
     let about = |line: &String| {
-        ["gateways/", "httproutes/", "services/", "endpointslices/"]
-            .iter()
-            .any(|kind| line.contains(kind))
+        [
+            "gateway.networking.k8s.io",
+            "gateway.envoyproxy.io",
+            "/services/",
+            "/endpointslices/",
+        ]
+        .iter()
+        .any(|kind| line.contains(kind))
     };
     writes.into_iter().filter(about).collect()
 }
@@ -92,7 +97,19 @@ async fn a_gateway_that_somebody_else_made_is_not_overwritten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_gateway_api_on_the_hub_l4_goes_on() {
     let hub = Hub::new();
-    for plural in ["gateways", "httproutes", "grpcroutes", "gatewayclasses"] {
+    for plural in [
+        "gateways",
+        "listenersets",
+        "httproutes",
+        "grpcroutes",
+        "tlsroutes",
+        "tcproutes",
+        "udproutes",
+        "backendtlspolicies",
+        "clienttrafficpolicies",
+        "envoypatchpolicies",
+        "gatewayclasses",
+    ] {
         hub.memory.uninstall(plural);
     }
     hub.tenant("a", allowed());
@@ -151,6 +168,112 @@ async fn switched_off_on_the_command_line_no_kind_of_l7s_is_even_asked_for() {
     assert_eq!(
         hub.accepted("tenant-a", "uid-of-gateway"),
         ("False".into(), "Disabled".into())
+    );
+    manager.stop().await;
+}
+
+/// A Gateway with an HTTPS listener for every host and, or not, one for a host of its own.
+fn https_gateway(hub: &Hub, with_own: bool) {
+    let tls = json!({"certificateRefs": [{"name": "cert"}]});
+    let mut listeners = vec![json!({"name": "any", "port": 443, "protocol": "HTTPS", "tls": tls})];
+    let mut decided = vec![json!({"name": "any", "certificates": ["uid-cert"]})];
+    if with_own {
+        let hostname = "own.example.com";
+        listeners
+            .push(json!({"name": "own", "port": 443, "protocol": "HTTPS", "hostname": hostname, "tls": tls}));
+        decided.push(json!({"name": "own", "certificates": ["uid-cert"]}));
+    }
+    let spec = json!({"gatewayClassName": "kubelb", "listeners": listeners});
+    hub.route(
+        "tenant-a",
+        "Gateway",
+        "web",
+        spec,
+        json!({"gateway": {"listeners": decided}}),
+    );
+}
+
+fn position(writes: &[String], verb: &str, kind: &str) -> Option<usize> {
+    writes
+        .iter()
+        .position(|line| line.starts_with(verb) && line.contains(kind))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_for_a_host_goes_before_a_route_gets_the_host_and_comes_after() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    hub.gateway_and_route("tenant-a");
+    https_gateway(&hub, true);
+    let spec = json!({"parentRefs": [{"name": "web"}], "hostnames": ["own.example.com", "www.example.com"],
+        "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}]});
+    let on_any =
+        json!({"parents": [{"scope": "Tenant", "namespace": "shop", "name": "web", "listeners": ["any"]}]});
+    hub.route("tenant-a", "HTTPRoute", "shop", spec, on_any);
+    let manager = hub.manager().await;
+    let first = hub.settled().await;
+    assert!(
+        position(&first, "PATCH", "/httproutes/") < position(&first, "PATCH", "/envoypatchpolicies/"),
+        "{first:#?}"
+    );
+
+    hub.api.clear();
+    https_gateway(&hub, false);
+    let shrunk = hub.settled().await;
+    let gone = position(&shrunk, "DELETE", "/envoypatchpolicies/");
+    assert!(gone.is_some(), "{shrunk:#?}");
+    assert!(gone < position(&shrunk, "PATCH", "/gateways/"), "{shrunk:#?}");
+    assert!(gone < position(&shrunk, "PATCH", "/httproutes/"), "{shrunk:#?}");
+
+    hub.api.clear();
+    https_gateway(&hub, true);
+    let grown = hub.settled().await;
+    let back = position(&grown, "PATCH", "/envoypatchpolicies/");
+    assert!(back > position(&grown, "PATCH", "/gateways/"), "{grown:#?}");
+    assert!(back > position(&grown, "PATCH", "/httproutes/"), "{grown:#?}");
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a second look");
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_the_hub_lacks_keeps_nothing_else_from_being_served() {
+    let hub = Hub::new();
+    for plural in [
+        "listenersets",
+        "envoypatchpolicies",
+        "clienttrafficpolicies",
+        "udproutes",
+    ] {
+        hub.memory.uninstall(plural);
+    }
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    hub.gateway_and_route("tenant-a");
+    https_gateway(&hub, true);
+    hub.route(
+        "tenant-a",
+        "ListenerSet",
+        "more",
+        json!({"parentRef": {"name": "web"}, "listeners": [{"name": "more", "port": 81, "protocol": "HTTP"}]}),
+        json!({"parents": [{"scope": "Tenant", "namespace": "shop", "name": "web"}], "gateway": {"listeners": [{"name": "more"}]}}),
+    );
+    let manager = hub.manager().await;
+    let writes = of_routes(hub.settled().await);
+    assert!(position(&writes, "PATCH", "/gateways/").is_some(), "{writes:#?}");
+    assert!(
+        position(&writes, "PATCH", "/httproutes/").is_some(),
+        "{writes:#?}"
+    );
+    assert!(
+        position(&writes, "PATCH", "/listenersets/").is_none(),
+        "{writes:#?}"
+    );
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-listenerset"),
+        ("True".into(), "Accepted".into())
     );
     manager.stop().await;
 }

@@ -3,7 +3,11 @@
 //! A registry is passed in, never global. Labels come from closed sets (controller, result, reason, kind);
 //! names of objects are never labels.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -45,6 +49,7 @@ pub const DURATION_BUCKETS: [f64; 14] = [
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     registry: Registry,
+    made: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
 }
 
 impl Metrics {
@@ -79,6 +84,11 @@ impl Metrics {
         self.register(name, HistogramVec::new(opts, labels))
     }
 
+    /// Names of all metrics that were made here with their labels, whether or not they have a series yet.
+    pub fn names(&self) -> BTreeMap<String, Vec<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Everything registered, in the Prometheus text format.
     pub fn text(&self) -> Result<String, MetricsError> {
         TextEncoder::new()
@@ -100,8 +110,37 @@ impl Metrics {
                 name: name.to_owned(),
                 source,
             })?;
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(names_of(&metric));
         Ok(metric)
     }
+}
+
+/// Names of a collector's metrics with their labels.
+pub fn names_of(collector: &dyn Collector) -> BTreeMap<String, Vec<String>> {
+    let described = collector.desc().into_iter();
+    described
+        .map(|desc| (desc.fq_name.clone(), desc.variable_labels.clone()))
+        .collect()
+}
+
+/// Names and labels of the metrics in the tables of a document's section: rows whose first cell is a name in
+/// backticks and whose second has labels, separated by commas. The section begins at `heading` and ends at the
+/// next heading of any level.
+#[cfg(any(test, feature = "test-support"))]
+pub fn documented(markdown: &str, heading: &str) -> BTreeMap<String, Vec<String>> {
+    let section = markdown.lines().skip_while(|line| *line != heading).skip(1);
+    section
+        .take_while(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.splitn(3, '|');
+            let name = cells.next()?.trim().trim_end_matches('`').to_owned();
+            let labels = cells.next()?.split(',').map(|label| label.trim().to_owned());
+            Some((name, labels.filter(|label| !label.is_empty()).collect()))
+        })
+        .collect()
 }
 
 /// How a run ended: the values of the label `result`.
@@ -240,6 +279,19 @@ mod tests {
             text.contains(r#"test_reconcile_in_flight{controller="route"} 0"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn names_are_known_before_there_is_a_series_and_read_from_a_document() {
+        let metrics = Metrics::new();
+        metrics.gauge("nodes", "Nodes.").unwrap();
+        metrics
+            .counters("runs_total", "Runs.", &["kind", "result"])
+            .unwrap();
+        assert!(!metrics.text().unwrap().contains("runs_total"));
+        let text = "# A\n| `other` | |\n## M\n\n| Metric | Labels | |\n|---|---|---|\n| `nodes` | | Nodes |\n\
+                    | `runs_total` | kind, result | Runs, as `a` or `b` |\n## Z\n| `more` | | |\n";
+        assert_eq!(documented(text, "## M"), metrics.names());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides what a change means.
 
+mod guard;
 mod store;
 mod task;
 
@@ -15,7 +16,7 @@ use std::{any::Any, fmt::Debug, sync::Arc, time::Duration};
 use futures::future::join_all;
 use kube::{
     Api, Client, Resource,
-    core::{ApiResource, DeserializeGuard, DynamicObject, NamespaceResourceScope},
+    core::{ApiResource, DynamicObject, NamespaceResourceScope},
     runtime::watcher,
 };
 use prometheus::{IntCounterVec, IntGaugeVec};
@@ -28,6 +29,7 @@ use crate::{
     ready::Handle,
 };
 
+use guard::Guarded;
 pub use store::State;
 use store::Store;
 
@@ -80,9 +82,9 @@ impl WatchMetrics {
     }
 }
 
-/// Describes a watch; nothing happens before [`Watch::spawn`].
+/// Describes a watch; nothing happens before [`Watch::spawn`]. Of a `PartialObjectMeta` only metadata is asked for.
 pub struct Watch<K: Resource> {
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     resource: ApiResource,
     config: watcher::Config,
     modify: Option<Modify<K>>,
@@ -116,7 +118,7 @@ impl<K: Watchable> Watch<K> {
         )
     }
 
-    fn with_api(api: Api<DeserializeGuard<K>>, resource: ApiResource) -> Self {
+    fn with_api(api: Api<Guarded<K>>, resource: ApiResource) -> Self {
         Self {
             api,
             resource,

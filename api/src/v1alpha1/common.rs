@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +162,7 @@ pub struct IngressSettings {
 }
 
 /// Gateway API for a tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayApiSettings {
     /// GatewayClass on the hub for the tenant's Gateways.
@@ -174,6 +175,16 @@ pub struct GatewayApiSettings {
     /// The hub Gateway for routes that name no parent. It belongs to the platform team and is never edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_gateway: Option<GatewayReference>,
+    /// Ranges from which Gateways may ask for an address (`spec.addresses`). None by default: an address on the
+    /// hub draws that address's traffic to itself, wherever it is from.
+    #[serde(rename = "addressCIDRs", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 203.0.113.0/24"))]
+    pub address_cidrs: Option<Vec<String>>,
+    /// Labels and annotations of `spec.infrastructure` are honoured: on the hub those annotations that the rules
+    /// for annotations let pass, and in the tenant on the Service that stands for the Gateway. Off by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infrastructure_metadata: Option<bool>,
 }
 
 /// Host names for a tenant.

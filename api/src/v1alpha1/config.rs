@@ -141,4 +141,6 @@ pub mod config_condition {
     pub const REASON_READY: &str = "Ready";
     /// Reason: the GatewayClass does not exist or is not accepted.
     pub const REASON_CLASS_NOT_ACCEPTED: &str = "GatewayClassNotAccepted";
+    /// Reason: a setting of Envoy Gateway's, or a kind that it reads, is missing; the message names it.
+    pub const REASON_SETTING_MISSING: &str = "SettingMissing";
 }

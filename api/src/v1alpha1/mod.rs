@@ -1,6 +1,7 @@
 //! The one served version. One custom resource a file; what several share is in [`common`].
 
 mod addresses;
+mod backend_tls;
 pub mod common;
 mod config;
 mod load_balancer;
@@ -10,6 +11,7 @@ mod tenant;
 mod tenant_state;
 
 pub use addresses::*;
+pub use backend_tls::*;
 pub use common::*;
 pub use config::*;
 pub use load_balancer::*;

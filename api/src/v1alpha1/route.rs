@@ -1,11 +1,11 @@
-//! `Route`: one Gateway, HTTPRoute or GRPCRoute of a tenant, with what the CCM decided about it.
+//! `Route`: one Gateway, ListenerSet or route of a tenant, with what the CCM decided about it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointSet, Protocol, RawObject};
+use super::{BackendTls, EndpointSet, Protocol, RawObject};
 use crate::names::PortNumber;
 
 /// An L7 object of a tenant on its way to the hub, named by the object's UID.
@@ -41,10 +41,10 @@ pub struct RouteSpec {
     /// Who it came from. Required for a Route to be served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<RouteOrigin>,
-    /// For a Gateway: which listeners are sound and which certificates they use.
+    /// For a Gateway or a ListenerSet: which listeners are sound and which certificates they use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayDecision>,
-    /// For a route: the listeners it is attached to.
+    /// For a route: the listeners it is attached to. For a ListenerSet: the one Gateway that lets it attach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub parents: Vec<ParentDecision>,
@@ -105,7 +105,7 @@ pub struct RouteOrigin {
     pub creation_timestamp: Option<Time>,
 }
 
-/// The CCM's decisions about a Gateway.
+/// The CCM's decisions about a Gateway or a ListenerSet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayDecision {
@@ -113,6 +113,56 @@ pub struct GatewayDecision {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub listeners: Vec<ListenerDecision>,
+    /// For a Gateway: how client certificates are checked, for all HTTPS listeners and for those of one port.
+    /// While a certificate authority named here has not arrived, the listeners it is for are not served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 65))]
+    pub client_validation: Vec<ClientValidationDecision>,
+    /// For a Gateway: name of the SyncSecret with the certificate that Envoy shows to backends over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub backend_client_certificate: Option<String>,
+    /// For a Gateway: ListenerSets may attach to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listener_sets: bool,
+}
+
+/// How client certificates are checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientValidationDecision {
+    /// HTTPS listeners of this port. Without it: those of every port that has no entry of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortNumber>,
+    /// Names of the SyncSecrets that hold certificate authorities in `ca.crt`. None: certificates are not asked
+    /// for on this port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub certificate_authorities: Vec<String>,
+    /// Who is let in.
+    #[serde(default)]
+    pub mode: ClientValidationMode,
+}
+
+/// Who is let in by a check of client certificates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClientValidationMode {
+    /// Who shows a valid certificate.
+    #[default]
+    AllowValidOnly,
+    /// Everybody; backends are told what was shown.
+    AllowInsecureFallback,
+}
+
+impl ClientValidationMode {
+    /// The mode's name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowValidOnly => "AllowValidOnly",
+            Self::AllowInsecureFallback => "AllowInsecureFallback",
+        }
+    }
 }
 
 /// A listener to serve.
@@ -128,21 +178,50 @@ pub struct ListenerDecision {
     pub certificates: Vec<String>,
 }
 
-/// A Gateway that a route is attached to.
+/// A Gateway or ListenerSet that a route is attached to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentDecision {
-    /// Whose Gateway it is.
+    /// Whose it is.
     pub scope: GatewayScope,
-    /// Namespace of the Gateway: in the tenant cluster or on the hub, as `scope` says.
+    /// What it is. A ListenerSet is always the tenant's own.
+    #[serde(default, skip_serializing_if = "ParentKind::is_gateway")]
+    pub kind: ParentKind,
+    /// Its namespace: in the tenant cluster or on the hub, as `scope` says.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
-    /// Name of the Gateway.
+    /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Listeners that the route is attached to, by name. At least one.
-    #[schemars(length(min = 1, max = 64))]
+    /// Listeners of it that the route is attached to, by name. At least one for a route, none for a ListenerSet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub listeners: Vec<String>,
+}
+
+/// What a route is attached to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ParentKind {
+    /// A Gateway.
+    #[default]
+    Gateway,
+    /// A ListenerSet.
+    ListenerSet,
+}
+
+impl ParentKind {
+    /// The kind's name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+        }
+    }
+
+    fn is_gateway(&self) -> bool {
+        *self == Self::Gateway
+    }
 }
 
 /// Whose Gateway a parent is.
@@ -196,6 +275,9 @@ pub struct ServiceBackend {
     pub app_protocol: Option<String>,
     /// Port on the tenant's nodes. Must lie within the hub's allowed NodePort range.
     pub node_port: PortNumber,
+    /// TLS between Envoy and the backend, from a BackendTLSPolicy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
 }
 
 /// Why a reference leads nowhere. The names are the Gateway API's reasons of `ResolvedRefs`.
@@ -259,7 +341,7 @@ pub struct RouteStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub addresses: Vec<HubAddress>,
-    /// For a Gateway: facts about each of its listeners.
+    /// For a Gateway or a ListenerSet: facts about each of its listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub listeners: Vec<ListenerFact>,
@@ -285,7 +367,7 @@ pub struct HubAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerFact {
-    /// Name of the listener in the tenant's Gateway.
+    /// Name of the listener in the tenant's object.
     pub name: String,
     /// Envoy Gateway programmed it.
     pub programmed: bool,
@@ -297,15 +379,18 @@ pub struct ListenerFact {
     pub message: String,
 }
 
-/// A fact about a route on one Gateway.
+/// A fact about a route on one Gateway or ListenerSet, or about a ListenerSet on its Gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParentFact {
-    /// Whose Gateway it is.
+    /// Whose it is.
     pub scope: GatewayScope,
-    /// Namespace of the Gateway, as in `spec.parents`.
+    /// What it is.
+    #[serde(default, skip_serializing_if = "ParentKind::is_gateway")]
+    pub kind: ParentKind,
+    /// Its namespace, as in `spec.parents`.
     pub namespace: String,
-    /// Name of the Gateway.
+    /// Its name.
     pub name: String,
     /// The hub accepted the route there.
     pub accepted: bool,

@@ -117,6 +117,9 @@ pub struct SharedGateway {
     /// Envoy Gateway programmed it.
     #[serde(default)]
     pub programmed: bool,
+    /// ListenerSets of the tenant may attach to it, each listener with a host name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listener_sets: bool,
 }
 
 /// A listener of a hub Gateway that lets routes of the tenant's namespace attach.

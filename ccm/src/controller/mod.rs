@@ -174,6 +174,9 @@ pub enum ControllerError {
     /// A status could not be written.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// Something that is read on demand could not be read.
+    #[error("the own cluster did not answer")]
+    Read(#[from] kube::Error),
 }
 
 impl ReconcileError for ControllerError {
@@ -182,6 +185,7 @@ impl ReconcileError for ControllerError {
             Self::Object(_) => "InvalidObject",
             Self::Apply(error) => error.reason(),
             Self::Status(error) => error.reason(),
+            Self::Read(error) => error.reason(),
         }
     }
 }

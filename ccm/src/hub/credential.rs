@@ -4,7 +4,7 @@
 //! one in this cluster's own Secret: a hub that hands out an unusable one must not lock the tenant out. The
 //! file that is mounted from that Secret follows later; the old token stays valid until its end.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use api::meta::{CREDENTIAL_KEY, CREDENTIAL_SECRET, DEFAULT_NAME};
@@ -143,7 +143,7 @@ fn content(secret: &Secret) -> Option<&ByteString> {
 }
 
 /// The life of the token in a kubeconfig file, if it holds a JWT.
-fn life_of_file(path: &PathBuf) -> Option<Life> {
+pub(super) fn life_of_file(path: &Path) -> Option<Life> {
     let kubeconfig = Kubeconfig::read_from(path).ok()?;
     let current = kubeconfig.current_context.clone()?;
     let context = kubeconfig
@@ -191,8 +191,8 @@ mod tests {
              users: [{{name: u, user: {{token: {token}}}}}]\n"
         );
         std::fs::write(file.path(), text).unwrap();
-        let life = life_of_file(&file.path().to_path_buf()).unwrap();
+        let life = life_of_file(file.path()).unwrap();
         assert_eq!(life.expires_at.as_second(), 300);
-        assert_eq!(life_of_file(&"/nonexistent".into()), None);
+        assert_eq!(life_of_file(Path::new("/nonexistent")), None);
     }
 }

@@ -4,8 +4,13 @@ use api::v1alpha1::{Heartbeat, TenantState};
 use controller_kit::error::status_code;
 use jiff::{Timestamp, ToSpan};
 
+use super::token::Life;
+
 /// A heartbeat younger than this says that its writer is alive.
 const HEARTBEAT_LIFE_SECONDS: i64 = 180;
+
+/// What helps against a credential that is dead.
+const HAND_OVER: &str = "hand over the kubeconfig of the hub's Secret kubelb-ccm-kubeconfig again";
 
 /// Why nothing is written to the hub, and nothing is cleared or pruned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +37,20 @@ pub enum Fault {
     /// No answer.
     #[error("the hub cannot be reached: {0}")]
     Unreachable(String),
-    /// The credential is not accepted.
-    #[error("the hub does not accept the credential (401): it is wrong, expired or revoked")]
+    /// The credential has ended.
+    #[error(
+        "the hub does not accept the credential (401): it expired at {ended_at}, and with it no newer one can be \
+         fetched: {HAND_OVER}"
+    )]
+    Expired {
+        /// The end of its life, as it says itself.
+        ended_at: Timestamp,
+    },
+    /// The credential is not accepted, and not because of its age.
+    #[error(
+        "the hub does not accept the credential (401): it is wrong, or it was revoked, or its Tenant was removed; \
+         with it no newer one can be fetched: {HAND_OVER}"
+    )]
     Unauthorized,
     /// The credential may not do what is needed.
     #[error("the credential may not read TenantState in hub namespace {namespace:?} (403): {message}")]
@@ -81,6 +98,7 @@ impl Fault {
             Self::Kubeconfig(_) => "kubeconfig",
             Self::ClusterNameMismatch { .. } => "cluster_name_mismatch",
             Self::Unreachable(_) => "unreachable",
+            Self::Expired { .. } => "expired",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::TenantMissing { .. } => "tenant_missing",
@@ -107,6 +125,17 @@ impl Fault {
             },
             Some(code) => Self::HubError { code, message },
             None => Self::Unreachable(message),
+        }
+    }
+
+    /// The same, told apart by the life of the credential: one that has ended needs no other explanation.
+    #[must_use]
+    pub fn explained(self, credential: Option<Life>, now: Timestamp) -> Self {
+        match (&self, credential) {
+            (Self::Unauthorized, Some(Life { expires_at, .. })) if expires_at <= now => {
+                Self::Expired { ended_at: expires_at }
+            }
+            _ => self,
         }
     }
 
@@ -202,6 +231,31 @@ mod tests {
         assert_eq!(reason(403), "forbidden");
         assert_eq!(reason(404), "tenant_missing");
         assert_eq!(reason(503), "hub_error");
+    }
+
+    #[test]
+    fn an_expired_credential_is_told_apart_from_a_wrong_one_and_names_its_end() {
+        let life = Some(Life {
+            issued_at: at(0),
+            expires_at: at(100),
+        });
+        let fault = Fault::Unauthorized.explained(life, at(100));
+        assert_eq!(fault.reason(), "expired");
+        assert!(fault.to_string().contains("1970-01-01T00:01:40Z"), "{fault}");
+        assert_eq!(Fault::Unauthorized.explained(life, at(99)), Fault::Unauthorized);
+        assert_eq!(Fault::Unauthorized.explained(None, at(100)), Fault::Unauthorized);
+        let away = Fault::Unreachable("no route".to_owned());
+        assert_eq!(away.clone().explained(life, at(100)), away);
+    }
+
+    #[test]
+    fn a_dead_credential_says_what_helps() {
+        for fault in [Fault::Unauthorized, Fault::Expired { ended_at: at(1) }] {
+            assert!(
+                fault.to_string().contains(api::meta::CREDENTIAL_SECRET),
+                "{fault}"
+            );
+        }
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Link {
     async fn open(&self, stop: &CancellationToken) -> Option<KubeconfigFile> {
         for attempt in 0.. {
             match KubeconfigFile::open(&self.identity.kubeconfig, &self.identity.user_agent).await {
-                Ok(file) => return Some(file),
+                Ok(file) => return Some(file.counting(self.metrics.reloads())),
                 Err(error) => self.set(Err(Fault::Kubeconfig(chain(&error)))),
             }
             tokio::select! {

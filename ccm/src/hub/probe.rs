@@ -18,13 +18,16 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Api;
 use tokio::sync::watch;
 
+use super::credential::life_of_file;
 use super::fault::{Fault, of_tenant_state};
-use super::link::Link;
+use super::link::{Identity, Link};
 use crate::metrics::HubMetrics;
 use crate::notice::reason;
 
 /// How often the hub is asked.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How often it is asked while it does not answer: what waits is to be done soon after its return.
+const AWAY_PERIOD: Duration = Duration::from_secs(2);
 /// Begin of what `/readyz` shows while the hub cannot be used.
 const READINESS_PREFIX: &str = "hub";
 
@@ -63,6 +66,7 @@ impl Probe {
         loop {
             let answer = self.ask(&api, Timestamp::now()).await;
             let before = answers.borrow().fault.clone();
+            let period = period_after(answer.fault.as_ref());
             self.report(&before, &answer.fault, &mut waiting).await;
             answers.send_if_modified(|last| {
                 let changed = *last != answer;
@@ -72,7 +76,7 @@ impl Probe {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = changes.changed() => {}
-                () = tokio::time::sleep(jitter(PERIOD, 0.2)) => {}
+                () = tokio::time::sleep(jitter(period, 0.2)) => {}
             }
         }
     }
@@ -93,7 +97,15 @@ impl Probe {
                 }
             }
             Err(error) => {
-                let fault = Fault::of_error(&error, self.link.identity().namespace.as_str());
+                let Identity {
+                    namespace,
+                    kubeconfig,
+                    ..
+                } = self.link.identity();
+                let fault = match Fault::of_error(&error, namespace.as_str()) {
+                    Fault::Unauthorized => Fault::Unauthorized.explained(life_of_file(kubeconfig), now),
+                    other => other,
+                };
                 Answer {
                     fault: Some(fault),
                     state: None,
@@ -130,6 +142,13 @@ impl Probe {
             let notice = Notice::warning(reason::HUB_UNAVAILABLE, "ProbeHub", fault.to_string());
             self.recorder.say(&notice, about).await;
         }
+    }
+}
+
+fn period_after(fault: Option<&Fault>) -> Duration {
+    match fault {
+        Some(Fault::Unreachable(_) | Fault::HubError { .. }) => AWAY_PERIOD,
+        _ => PERIOD,
     }
 }
 

@@ -22,7 +22,7 @@ use kubelb_ccm::convert::nodes::NodeAddressType;
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
 use kubelb_ccm::hub::probe::Answer;
-use kubelb_ccm::metrics::{HubMetrics, KindMetrics, NodeMetrics};
+use kubelb_ccm::metrics::{Changes, HubMetrics, KindMetrics, NodeMetrics};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -161,6 +161,7 @@ impl World {
                 gateways: kind("gateway", "managed_gateways"),
                 http_routes: kind("httproute", "managed_httproutes"),
                 grpc_routes: kind("grpcroute", "managed_grpcroutes"),
+                sync_secrets: Changes::new(&registry, "sync_secret").unwrap(),
             },
             told: Told::default(),
         };
@@ -186,6 +187,23 @@ impl World {
 
     pub fn tenant_writes(&self) -> Vec<String> {
         self.tenant_front.write_lines()
+    }
+
+    /// Objects that were asked for by name.
+    pub fn tenant_reads(&self) -> Vec<String> {
+        let is_get = |request: &Recorded| request.method == "GET" && !request.query.contains_key("watch");
+        let named = |path: &str| {
+            path.rsplit('/')
+                .nth(1)
+                .is_some_and(|plural| plural.ends_with('s') && plural != "namespaces")
+        };
+        self.tenant_front
+            .requests()
+            .into_iter()
+            .filter(|request| is_get(request) && named(&request.path))
+            .filter(|request| request.path.contains("/namespaces/"))
+            .map(|request| request.path)
+            .collect()
     }
 
     pub fn events(&self) -> Vec<Value> {

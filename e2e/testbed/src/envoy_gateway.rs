@@ -93,6 +93,8 @@ fn values() -> Value {
                 "deploy": {"type": "GatewayNamespace"},
                 "client": {"rateLimit": {"qps": 500, "burst": 1000}},
                 "shutdownManager": {"image": envoy_gateway_name()},
+                // Envoys would wait seconds for a local cluster before they call themselves ready.
+                "proxyTopologyInjector": {"disabled": true},
             }},
             "extensionApis": {"enableEnvoyPatchPolicy": true, "enableBackend": false},
         }},

@@ -19,7 +19,7 @@ pub(crate) fn attach(
     reference: &ParentRef,
     parent: &Parent,
 ) -> Result<Vec<usize>, Verdict> {
-    let gateway = format!("Gateway {}/{}", parent.namespace, parent.name);
+    let gateway = parent.named();
     let named = narrow(parent, &(0..parent.listeners.len()).collect::<Vec<_>>(), |l| {
         selects(reference, l)
     })

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use crate::index::Index;
 use crate::kind::{ObjectRef, RouteKind};
 use crate::model::{BackendRef, Filter, Object, RouteSpec};
+use crate::policy::Policies;
 use crate::reason::{self, Verdict};
 use crate::shadow::{self, Exposure};
 
@@ -24,6 +25,8 @@ pub(crate) struct Backends {
     pub problems: Vec<Verdict>,
     /// Services that need a shadow: namespace and name.
     pub shadows: BTreeSet<(String, String)>,
+    /// Services whose BackendTLSPolicies count here: namespace and name.
+    pub protectable: BTreeSet<(String, String)>,
     /// Some NodePort is not known yet.
     pub pending: bool,
 }
@@ -36,7 +39,18 @@ struct Reference<'a> {
 }
 
 /// Resolves all references of a route, also those of mirrors.
-pub(crate) fn resolve(index: &Index, kind: RouteKind, route: &Object<RouteSpec>) -> Backends {
+pub(crate) fn resolve(
+    index: &Index,
+    policies: &Policies,
+    kind: RouteKind,
+    route: &Object<RouteSpec>,
+    ends_tls: bool,
+) -> Backends {
+    let protects = match kind {
+        RouteKind::Http | RouteKind::Grpc | RouteKind::Tcp => true,
+        RouteKind::Tls => ends_tls,
+        RouteKind::Udp => false,
+    };
     let mut backends = Backends::default();
     for reference in references(&route.spec) {
         if backends.decisions.len() >= MAX_DECISIONS {
@@ -51,8 +65,33 @@ pub(crate) fn resolve(index: &Index, kind: RouteKind, route: &Object<RouteSpec>)
         }
         resolve_one(index, kind, &route.reference, reference, &mut backends);
     }
+    if protects {
+        protect(policies, &mut backends);
+    }
     backends.problems.extend(extension_problems(&route.spec));
     backends
+}
+
+/// Lays what BackendTLSPolicies ask for on the backends. One whose policy cannot be honoured leads nowhere.
+fn protect(policies: &Policies, backends: &mut Backends) {
+    for decision in &mut backends.decisions {
+        let Some(service) = &mut decision.service else {
+            continue;
+        };
+        backends
+            .protectable
+            .insert((service.namespace.clone(), service.name.clone()));
+        match policies.of_port(&service.namespace, &service.name, &service.port_name) {
+            None => {}
+            Some(policy) => match &policy.tls {
+                Ok(tls) => service.tls = Some(tls.clone()),
+                Err(_) => {
+                    decision.service = None;
+                    decision.invalid = Some(InvalidBackend::UnsupportedValue);
+                }
+            },
+        }
+    }
 }
 
 fn references(spec: &RouteSpec) -> Vec<Reference<'_>> {
@@ -292,6 +331,7 @@ fn reach(index: &Index, exposure: Exposure, found: &Found) -> Result<Way, Proble
             protocol: transport,
             app_protocol: port.app_protocol.clone(),
             node_port,
+            tls: None,
         });
     }
     Ok(way)

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use api::meta::{MANAGED_BY, MANAGED_BY_LABEL, ORIGIN_KIND, ORIGIN_NAME, ORIGIN_NAMESPACE, is_label_value};
 use api::v1alpha1::{
-    GatewayDecision, KubernetesSource, ListenerDecision, ParentDecision, RawObject, RouteOrigin, RouteSource,
-    RouteSpec,
+    GatewayDecision, KubernetesSource, ListenerDecision, ParentDecision, ParentKind, RawObject, RouteOrigin,
+    RouteSource, RouteSpec,
 };
 use serde_json::Value;
 
 use crate::gateway::JudgedGateway;
 use crate::kind::GATEWAY_GROUP;
 use crate::listener::JudgedListener;
+use crate::listener_set::JudgedListenerSet;
 use crate::model::Object;
 use crate::outcome::DesiredRoute;
 use crate::route::JudgedRoute;
@@ -21,13 +22,40 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The Route CR of a Gateway.
 pub(crate) fn gateway(gateway: &JudgedGateway) -> DesiredRoute {
-    let servable = gateway.listeners.iter().filter(|listener| listener.servable());
+    let certificate = gateway.client_certificate.as_ref();
+    let sound = certificate.and_then(|certificate| certificate.as_ref().ok());
     let decision = GatewayDecision {
-        listeners: servable.map(listener).collect(),
+        listeners: listeners(&gateway.listeners),
+        client_validation: gateway.frontend.decisions(),
+        backend_client_certificate: sound.map(|secret| secret.uid.clone()),
+        listener_sets: gateway.takes_listener_sets(),
     };
     let mut desired = desired(gateway.object);
     desired.spec.gateway = Some(decision);
     desired
+}
+
+/// The Route CR of a ListenerSet.
+pub(crate) fn listener_set(set: &JudgedListenerSet) -> DesiredRoute {
+    let (namespace, name) = set.gateway.clone();
+    let mut desired = desired(set.object);
+    desired.spec.gateway = Some(GatewayDecision {
+        listeners: listeners(&set.listeners),
+        ..GatewayDecision::default()
+    });
+    desired.spec.parents = vec![ParentDecision {
+        scope: set.scope,
+        kind: ParentKind::Gateway,
+        namespace,
+        name,
+        listeners: Vec::new(),
+    }];
+    desired
+}
+
+fn listeners(judged: &[JudgedListener]) -> Vec<ListenerDecision> {
+    let servable = judged.iter().filter(|listener| listener.servable());
+    servable.map(listener).collect()
 }
 
 fn listener(listener: &JudgedListener) -> ListenerDecision {

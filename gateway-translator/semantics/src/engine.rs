@@ -2,57 +2,101 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::v1alpha1::GatewayScope;
-use k8s_openapi::api::core::v1::Service;
+use api::v1alpha1::{GatewayScope, ParentKind};
 use serde_json::Value;
 
 use crate::events;
 use crate::gateway::{self, JudgedGateway};
 use crate::index::Index;
 use crate::kind::ObjectRef;
-use crate::outcome::{DesiredRoute, Outcome, SecretRef, Statuses};
-use crate::route::{self, JudgedRoute};
+use crate::listener_set::{self, JudgedListenerSet, ListenerSets};
+use crate::outcome::{Outcome, Statuses};
+use crate::plan;
+use crate::policy::Policies;
+use crate::route::{self, JudgedRoute, Owners};
 use crate::snapshot::{Settings, Snapshot};
-use crate::{class, delegate, shadow};
+use crate::{class, winner};
 
 /// The Gateways that are ours, by namespace and name.
 pub(crate) type Gateways<'a> = BTreeMap<(String, String), JudgedGateway<'a>>;
+
+/// All that was judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Judged<'a> {
+    pub index: &'a Index<'a>,
+    pub gateways: &'a Gateways<'a>,
+    pub sets: &'a ListenerSets<'a>,
+    pub policies: &'a Policies<'a>,
+    pub routes: &'a [JudgedRoute<'a>],
+}
 
 /// What follows from a snapshot. Total, deterministic, and the same for any order of the input.
 #[must_use]
 pub fn evaluate(input: &Snapshot, settings: &Settings) -> Outcome {
     let index = Index::new(input, settings);
-    let gateways: Gateways = index
+    let mut gateways: Gateways = index
         .gateways
         .iter()
         .filter_map(|(key, object)| Some((key.clone(), gateway::judge(&index, object)?)))
         .collect();
-    let routes: Vec<JudgedRoute> = index
+    let sets = listener_set::judge(&index, &mut gateways);
+    let policies = Policies::judge(&index);
+    let owners = Owners {
+        gateways: &gateways,
+        sets: &sets,
+    };
+    let mut routes: Vec<JudgedRoute> = index
         .routes
         .iter()
-        .map(|((kind, _, _), object)| route::judge(&index, &gateways, *kind, object))
+        .map(|((kind, _, _), object)| route::judge(&index, owners, &policies, *kind, object))
         .collect();
-    let (desired, hold) = plan(&index, &gateways, &routes);
+    winner::settle(&gateways, &sets, &mut routes);
+    let judged = Judged {
+        index: &index,
+        gateways: &gateways,
+        sets: &sets,
+        policies: &policies,
+        routes: &routes,
+    };
+    let (desired, hold) = plan::routes(judged);
+    let (gateway_services, gateway_slices) = plan::gateway_services(judged);
+    let (shadow_services, shadow_slices) = plan::shadows(judged);
     Outcome {
-        statuses: statuses(&index, &gateways, &routes),
+        statuses: statuses(judged),
         routes: desired,
         hold,
-        shadow_services: shadows(&index, &routes),
-        sync_secrets: secrets(&gateways),
-        events: events::all(&index, &gateways, &routes),
+        shadow_services,
+        gateway_services,
+        endpoint_slices: shadow_slices.into_iter().chain(gateway_slices).collect(),
+        sync_secrets: plan::certificates(judged),
+        authorities: plan::authorities(judged),
+        events: events::all(judged),
     }
 }
 
-fn statuses(index: &Index, gateways: &Gateways, routes: &[JudgedRoute]) -> Statuses {
+fn statuses(judged: Judged) -> Statuses {
+    let Judged {
+        index,
+        gateways,
+        sets,
+        policies,
+        routes,
+    } = judged;
     let attached = attached_routes(index, routes);
     let none = BTreeMap::new();
-    let gateway_status = |(key, gateway): (&(String, String), &JudgedGateway)| {
-        let counts = attached.get(key).unwrap_or(&none);
-        (
-            gateway.object.reference.clone(),
-            gateway::status(index, gateway, counts),
-        )
+    let counts = |kind: ParentKind, key: &(String, String)| {
+        attached
+            .get(&(kind, key.0.clone(), key.1.clone()))
+            .unwrap_or(&none)
     };
+    let attached_sets = |key: &(String, String)| {
+        let accepted = |set: &&JudgedListenerSet| {
+            let is_on = set.scope == GatewayScope::Tenant && set.gateway == *key;
+            is_on && listener_set::not_accepted(index, set).is_none()
+        };
+        i32::try_from(sets.values().filter(accepted).count()).unwrap_or(i32::MAX)
+    };
+    let fresh = |object: &ObjectRef, raw: &Value| !stands(index, raw.pointer("/status"), object);
     Statuses {
         gateway_classes: index
             .classes
@@ -61,14 +105,26 @@ fn statuses(index: &Index, gateways: &Gateways, routes: &[JudgedRoute]) -> Statu
             .collect(),
         gateways: gateways
             .iter()
-            .filter(|(_, gateway)| {
-                !stands(
-                    index,
-                    gateway.object.raw.pointer("/status"),
-                    &gateway.object.reference,
-                )
+            .filter(|(_, gateway)| fresh(&gateway.object.reference, gateway.object.raw))
+            .map(|(key, gateway)| {
+                let counts = counts(ParentKind::Gateway, key);
+                let status = gateway::status(index, gateway, counts, attached_sets(key));
+                (gateway.object.reference.clone(), status)
             })
-            .map(gateway_status)
+            .collect(),
+        listener_sets: sets
+            .iter()
+            .filter(|(_, set)| fresh(&set.object.reference, set.object.raw))
+            .map(|(key, set)| {
+                let counts = counts(ParentKind::ListenerSet, key);
+                let status = listener_set::status(index, gateways, set, counts);
+                (set.object.reference.clone(), status)
+            })
+            .collect(),
+        policies: policies
+            .statuses(index, sets, routes)
+            .into_iter()
+            .filter(|(object, _)| !policy_stands(index, object))
             .collect(),
         routes: routes
             .iter()
@@ -91,32 +147,47 @@ fn stands(index: &Index, status: Option<&Value>, object: &ObjectRef) -> bool {
 }
 
 fn route_stands(index: &Index, route: &JudgedRoute) -> bool {
-    let parents = route
-        .object
-        .raw
-        .pointer("/status/parents")
-        .and_then(Value::as_array);
+    let object = route.object;
+    entries_stand(index, object.raw.pointer("/status/parents"), &object.reference)
+}
+
+fn policy_stands(index: &Index, object: &ObjectRef) -> bool {
+    let key = (object.namespace.clone(), object.name.clone());
+    let raw = index.policies.get(&key).map(|policy| policy.raw);
+    entries_stand(
+        index,
+        raw.and_then(|raw| raw.pointer("/status/ancestors")),
+        object,
+    )
+}
+
+/// Some entry of ours in a shared list stands.
+fn entries_stand(index: &Index, list: Option<&Value>, object: &ObjectRef) -> bool {
     let ours = |entry: &&Value| {
         entry.get("controllerName").and_then(Value::as_str) == Some(&index.settings.controller_name)
     };
-    let stands = |entry: &Value| stands(index, Some(entry), &route.object.reference);
-    parents.into_iter().flatten().filter(ours).any(stands)
+    let stands = |entry: &Value| stands(index, Some(entry), object);
+    list.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(ours)
+        .any(stands)
 }
 
-/// Accepted routes by Gateway and listener. A route counts once for a listener, by however many parentRefs it
+/// Kind, namespace and name of a Gateway or ListenerSet.
+type ParentKey = (ParentKind, String, String);
+
+/// Accepted routes by Gateway or ListenerSet and listener. A route counts once for a listener, by however many parentRefs it
 /// comes, and whatever state the listener is in.
-fn attached_routes(
-    index: &Index,
-    routes: &[JudgedRoute],
-) -> BTreeMap<(String, String), BTreeMap<String, i32>> {
-    let mut counts = BTreeMap::<(String, String), BTreeMap<String, i32>>::new();
+fn attached_routes(index: &Index, routes: &[JudgedRoute]) -> BTreeMap<ParentKey, BTreeMap<String, i32>> {
+    let mut counts = BTreeMap::<ParentKey, BTreeMap<String, i32>>::new();
     for route in routes {
         let mut seen = BTreeSet::new();
         for parent in &route.parents {
             if parent.scope != GatewayScope::Tenant || route.refusal(index, parent).is_some() {
                 continue;
             }
-            let key = (parent.namespace.clone(), parent.name.clone());
+            let key = (parent.kind, parent.namespace.clone(), parent.name.clone());
             for listener in parent.attached.iter().flatten() {
                 if seen.insert((key.clone(), listener.name.clone())) {
                     *counts
@@ -129,78 +200,4 @@ fn attached_routes(
         }
     }
     counts
-}
-
-/// What the hub should hold, and what stays there as it is.
-fn plan(
-    index: &Index,
-    gateways: &Gateways,
-    routes: &[JudgedRoute],
-) -> (BTreeMap<String, DesiredRoute>, BTreeSet<String>) {
-    let mut hold = index.malformed_uids();
-    let mut desired = BTreeMap::new();
-    if index.state().is_none() {
-        // Not knowing the settings is no reason to take anything away.
-        hold.extend(index.hub.routes.keys().cloned());
-        return (desired, hold);
-    }
-    for gateway in gateways.values().filter(|gateway| gateway.delegable()) {
-        desired.insert(gateway.object.meta.uid.clone(), delegate::gateway(gateway));
-    }
-    for gateway in gateways.values().filter(|gateway| gateway.keeps_hub_copy()) {
-        let uid = &gateway.object.meta.uid;
-        if index.hub.routes.contains_key(uid) {
-            hold.insert(uid.clone());
-        }
-    }
-    for route in routes {
-        let parents = route.decisions();
-        let uid = route.object.meta.uid.clone();
-        match (parents.is_empty(), route.backends.pending) {
-            (true, _) => {}
-            (false, true) => {
-                hold.insert(uid);
-            }
-            (false, false) => {
-                desired.insert(uid, delegate::route(route, parents));
-            }
-        }
-    }
-    // An object without a UID has no name on the hub.
-    desired.remove("");
-    hold.remove("");
-    desired.retain(|uid, _| !hold.contains(uid));
-    (desired, hold)
-}
-
-/// Shadows of the Services that routes on their way to the hub need. As long as the hub is silent, those that
-/// are there stay, and no new ones come.
-fn shadows(index: &Index, routes: &[JudgedRoute]) -> Vec<Service> {
-    let silent = index.state().is_none();
-    let wanted = |route: &&JudgedRoute| silent || !route.decisions().is_empty();
-    let needed: BTreeSet<_> = routes
-        .iter()
-        .filter(wanted)
-        .flat_map(|route| &route.backends.shadows)
-        .collect();
-    let exists = |namespace: &str, name: &str| {
-        index
-            .services
-            .contains_key(&(namespace, shadow::shadow_name(namespace, name).as_str()))
-    };
-    needed
-        .into_iter()
-        .filter(|(namespace, name)| !silent || exists(namespace, name))
-        .filter_map(|(namespace, name)| index.services.get(&(namespace.as_str(), name.as_str())))
-        .map(|original| shadow::build(original))
-        .collect()
-}
-
-fn secrets(gateways: &Gateways) -> BTreeSet<SecretRef> {
-    let served = gateways.values().filter(|gateway| gateway.delegable());
-    let listeners =
-        served.flat_map(|gateway| gateway.listeners.iter().filter(|listener| listener.servable()));
-    listeners
-        .flat_map(|listener| listener.certificates.iter().cloned())
-        .collect()
 }

@@ -1,10 +1,12 @@
 //! News for the tenant, each about one of its objects.
 
 use crate::class;
-use crate::engine::Gateways;
+use crate::engine::Judged;
 use crate::gateway::{self, JudgedGateway};
 use crate::index::Index;
 use crate::kind::ObjectRef;
+use crate::listener::JudgedListener;
+use crate::listener_set::{self, JudgedListenerSet};
 use crate::reason::{self, Verdict};
 use crate::route::JudgedRoute;
 
@@ -42,7 +44,14 @@ pub struct Event {
 }
 
 /// All news, sorted and without doubles.
-pub(crate) fn all(index: &Index, gateways: &Gateways, routes: &[JudgedRoute]) -> Vec<Event> {
+pub(crate) fn all(judged: Judged) -> Vec<Event> {
+    let Judged {
+        index,
+        gateways,
+        sets,
+        policies,
+        routes,
+    } = judged;
     let mut events: Vec<Event> = index.malformed_events().collect();
     for refused in index.classes.values().filter(|class| !class::is_accepted(class)) {
         let refusal = Verdict::new(reason::INVALID_PARAMETERS, "spec.parametersRef is not supported");
@@ -51,6 +60,11 @@ pub(crate) fn all(index: &Index, gateways: &Gateways, routes: &[JudgedRoute]) ->
     for gateway in gateways.values() {
         gateway_events(index, gateway, &mut events);
     }
+    for set in sets.values() {
+        listener_set_events(index, set, &mut events);
+    }
+    let about_policies = policies.problems(index);
+    events.extend(about_policies.map(|(object, verdict)| warning(object, verdict)));
     for route in routes.iter().filter(|route| !route.undecided) {
         route_events(index, route, &mut events);
     }
@@ -60,37 +74,39 @@ pub(crate) fn all(index: &Index, gateways: &Gateways, routes: &[JudgedRoute]) ->
 }
 
 fn gateway_events(index: &Index, gateway: &JudgedGateway, events: &mut Vec<Event>) {
-    let object = &gateway.object.reference;
-    let about_listeners = gateway.listeners.iter().flat_map(|listener| {
-        let named = |verdict: &Verdict| {
-            Verdict::new(
-                verdict.reason,
-                format!("listener {}: {}", listener.spec.name, verdict.message),
-            )
-        };
-        [&listener.refusal, &listener.conflict, &listener.unresolved]
-            .into_iter()
-            .flatten()
-            .map(named)
-            .collect::<Vec<_>>()
-    });
-    let ignored = gateway
-        .object
-        .spec
-        .tls
-        .as_ref()
-        .and_then(|tls| tls.backend.as_ref())
-        .map(|_| {
-            Verdict::new(
-                reason::UNSUPPORTED_VALUE,
-                "spec.tls.backend is not supported and has no effect",
-            )
-        });
+    let certificate = gateway.client_certificate.as_ref();
     let news = gateway::refusal(index, gateway)
         .into_iter()
-        .chain(about_listeners)
-        .chain(ignored);
+        .chain(gateway.address_problem.clone())
+        .chain(certificate.and_then(|certificate| certificate.as_ref().err().cloned()))
+        .chain(about_listeners(&gateway.listeners));
+    let object = &gateway.object.reference;
     events.extend(news.map(|verdict| warning(object, verdict)));
+}
+
+fn listener_set_events(index: &Index, set: &JudgedListenerSet, events: &mut Vec<Event>) {
+    let listeners = if set.refusal.is_some() {
+        Vec::new()
+    } else {
+        about_listeners(&set.listeners)
+    };
+    let news = listener_set::not_accepted(index, set)
+        .into_iter()
+        .chain(listeners);
+    let object = &set.object.reference;
+    events.extend(news.map(|verdict| warning(object, verdict)));
+}
+
+fn about_listeners(listeners: &[JudgedListener]) -> Vec<Verdict> {
+    let about = |listener: &JudgedListener| {
+        let named = |verdict: &Verdict| {
+            let message = format!("listener {}: {}", listener.spec.name, verdict.message);
+            Verdict::new(verdict.reason, message)
+        };
+        let all = [&listener.refusal, &listener.conflict, &listener.unresolved];
+        all.into_iter().flatten().map(named).collect::<Vec<_>>()
+    };
+    listeners.iter().flat_map(about).collect()
 }
 
 fn route_events(index: &Index, route: &JudgedRoute, events: &mut Vec<Event>) {

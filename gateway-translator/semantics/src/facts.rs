@@ -1,7 +1,7 @@
 //! The hub's facts, believed only for the generation that they are about.
 
 use api::condition::find;
-use api::v1alpha1::{GatewayScope, RouteStatus, route_condition as hub};
+use api::v1alpha1::{GatewayScope, ParentKind, RouteStatus, route_condition as hub};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::kind::ObjectRef;
@@ -24,6 +24,19 @@ pub(crate) fn current<'a>(facts: &'a HubFacts, object: &ObjectRef) -> Option<Cur
     (of_this_source && status.observed_generation == Some(*generation)).then_some(Current(status))
 }
 
+/// Programmed at the present generation, or why not.
+///
+/// # Errors
+/// What the hub says, or that it has not said anything yet.
+pub(crate) fn programmed(facts: &HubFacts, object: &ObjectRef) -> Result<(), Verdict> {
+    let waiting = || {
+        let message = format!("the hub has not yet confirmed generation {}", object.generation);
+        Verdict::new(reason::PENDING, message)
+    };
+    let facts = current(facts, object).ok_or_else(waiting)?;
+    facts.programmed().unwrap_or_else(|| Err(waiting()))
+}
+
 impl<'a> Current<'a> {
     /// Why the hub refuses the whole object.
     pub fn refusal(self) -> Option<Verdict> {
@@ -31,13 +44,19 @@ impl<'a> Current<'a> {
         (accepted.status == "False").then(|| verdict(accepted))
     }
 
-    /// Why the hub refuses a route on one Gateway.
-    pub fn parent_refusal(self, scope: GatewayScope, namespace: &str, name: &str) -> Option<Verdict> {
+    /// Why the hub refuses a route on one Gateway or ListenerSet.
+    pub fn parent_refusal(
+        self,
+        scope: GatewayScope,
+        kind: ParentKind,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Verdict> {
         let fact = self
             .0
             .parents
             .iter()
-            .find(|f| f.scope == scope && f.namespace == namespace && f.name == name)?;
+            .find(|f| f.scope == scope && f.kind == kind && f.namespace == namespace && f.name == name)?;
         (!fact.accepted).then(|| Verdict {
             reason: reason::from_hub(&fact.reason),
             message: fact.message.clone(),

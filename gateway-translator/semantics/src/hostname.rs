@@ -11,6 +11,34 @@ pub(crate) fn intersect(listener: Option<&str>, route: &[String]) -> bool {
     route.is_empty() || route.iter().any(|name| overlap(listener, name))
 }
 
+/// The names that are matched by both, in lower case, sorted. `*` stands for all names.
+pub(crate) fn common(listener: Option<&str>, route: &[String]) -> Vec<String> {
+    let listener = listener.unwrap_or_default().to_ascii_lowercase();
+    let mut names: Vec<String> = match route {
+        [] => vec![listener],
+        names if listener.is_empty() => names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        names => names
+            .iter()
+            .map(|name| name.to_ascii_lowercase())
+            .filter(|name| overlap(&listener, name))
+            .map(|name| std::cmp::max_by_key(name, listener.clone(), |name| specificity(name)))
+            .collect(),
+    };
+    for name in names.iter_mut().filter(|name| name.is_empty()) {
+        name.push('*');
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// How specific a host name is: a greater one goes first. An exact name goes before a wildcard, a longer one
+/// before a shorter one.
+pub(crate) fn specificity(name: &str) -> (bool, usize) {
+    let exact = !name.is_empty() && !name.starts_with('*');
+    (exact, if name == "*" { 0 } else { name.len() })
+}
+
 /// True when the two host names have a name in common.
 pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
@@ -52,6 +80,22 @@ mod tests {
         assert!(intersect(Some(""), &["a.example.com".to_owned()]));
         assert!(intersect(Some("a.example.com"), &[]));
         assert!(!intersect(Some("a.example.com"), &["b.example.com".to_owned()]));
+    }
+
+    #[test]
+    fn what_both_match_is_the_more_specific_of_the_two() {
+        let common = |listener: Option<&str>, route: &[&str]| {
+            let route: Vec<String> = route.iter().map(|name| (*name).to_owned()).collect();
+            common(listener, &route)
+        };
+        assert_eq!(
+            common(Some("*.example.com"), &["*.com", "b.org"]),
+            ["*.example.com"]
+        );
+        assert_eq!(common(Some("*.com"), &["A.example.com"]), ["a.example.com"]);
+        assert_eq!(common(Some("a.example.com"), &[]), ["a.example.com"]);
+        assert_eq!(common(None, &["b.org", "a.org"]), ["a.org", "b.org"]);
+        assert_eq!(common(None, &[]), ["*"]);
     }
 
     #[test]

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1alpha1::TenantStateStatus;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::events::{Event, EventType};
 use crate::grants::Grants;
 use crate::kind::{ObjectKind, ObjectRef, RouteKind};
-use crate::model::{self, ClassSpec, GatewaySpec, GrantSpec, Object, RouteSpec};
+use crate::mirror::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL};
+use crate::model::{self, ClassSpec, GatewaySpec, GrantSpec, ListenerSetSpec, Object, PolicySpec, RouteSpec};
 use crate::reason;
-use crate::snapshot::{HubFacts, SecretFacts, Settings, Snapshot};
+use crate::snapshot::{AuthorityFacts, HubFacts, SecretFacts, Settings, Snapshot};
 
 /// Namespace and name.
 pub(crate) type Key<'a> = (&'a str, &'a str);
@@ -25,12 +27,20 @@ pub(crate) struct Index<'a> {
     pub classes: BTreeMap<String, Object<'a, ClassSpec>>,
     /// All Gateways that can be read, also those of other controllers.
     pub gateways: BTreeMap<(String, String), Object<'a, GatewaySpec>>,
+    /// ListenerSets, also those of other controllers' Gateways.
+    pub listener_sets: BTreeMap<(String, String), Object<'a, ListenerSetSpec>>,
+    /// BackendTLSPolicies.
+    pub policies: BTreeMap<(String, String), Object<'a, PolicySpec>>,
     /// Routes of the enabled kinds.
     pub routes: BTreeMap<(RouteKind, String, String), Object<'a, RouteSpec>>,
     pub grants: Grants,
     pub secrets: BTreeMap<Key<'a>, &'a SecretFacts>,
     pub namespaces: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
+    /// Certificate authorities by kind, namespace and name.
+    pub authorities: BTreeMap<(&'a str, &'a str, &'a str), &'a AuthorityFacts>,
     pub services: BTreeMap<Key<'a>, &'a Service>,
+    /// EndpointSlices by namespace and name of their Service, without ours.
+    pub slices: BTreeMap<Key<'a>, Vec<&'a EndpointSlice>>,
     /// Objects that cannot be read, with what is wrong.
     pub malformed: Vec<(ObjectRef, String)>,
 }
@@ -42,14 +52,22 @@ impl<'a> Index<'a> {
             .filter(|class| settings.gateways && class.spec.controller_name == settings.controller_name)
             .map(|class| (class.meta.name.clone(), class))
             .collect();
-        let gateways = read::<GatewaySpec>(ObjectKind::Gateway, &input.gateways, &mut malformed)
-            .map(|gateway| {
-                (
-                    (gateway.meta.namespace.clone(), gateway.meta.name.clone()),
-                    gateway,
-                )
-            })
-            .collect();
+        let gateways = read(ObjectKind::Gateway, &input.gateways, &mut malformed);
+        let gateways = gateways.map(by_name).collect();
+        let sets = if settings.listener_sets {
+            input.listener_sets.as_slice()
+        } else {
+            &[]
+        };
+        let listener_sets = read(ObjectKind::ListenerSet, sets, &mut malformed);
+        let listener_sets = listener_sets.map(by_name).collect();
+        let policies = if settings.backend_tls_policies {
+            input.backend_tls_policies.as_slice()
+        } else {
+            &[]
+        };
+        let policies = read(ObjectKind::BackendTlsPolicy, policies, &mut malformed);
+        let policies = policies.map(by_name).collect();
         let grants = Grants::new(read::<GrantSpec>(
             ObjectKind::ReferenceGrant,
             &input.reference_grants,
@@ -66,6 +84,8 @@ impl<'a> Index<'a> {
             hub: &input.hub,
             classes,
             gateways,
+            listener_sets,
+            policies,
             routes,
             grants,
             secrets: sorted(&input.secrets, |s| (&s.namespace, &s.name), |s| &s.uid),
@@ -77,6 +97,8 @@ impl<'a> Index<'a> {
             services: sorted(&input.services, service_key, |s| {
                 s.metadata.uid.as_deref().unwrap_or_default()
             }),
+            authorities: authorities(&input.authorities),
+            slices: slices(&input.endpoint_slices),
             malformed,
         }
     }
@@ -149,6 +171,49 @@ fn routes<'a>(
             )
         })
         .collect()
+}
+
+fn by_name<S>(object: Object<'_, S>) -> ((String, String), Object<'_, S>) {
+    ((object.meta.namespace.clone(), object.meta.name.clone()), object)
+}
+
+fn authorities(facts: &[AuthorityFacts]) -> BTreeMap<(&str, &str, &str), &AuthorityFacts> {
+    let mut facts: Vec<_> = facts.iter().collect();
+    facts.sort_by(|a, b| a.uid.cmp(&b.uid));
+    facts
+        .into_iter()
+        .map(|facts| {
+            let key = (facts.kind.as_str(), facts.namespace.as_str(), facts.name.as_str());
+            (key, facts)
+        })
+        .collect()
+}
+
+fn slices(slices: &[EndpointSlice]) -> BTreeMap<Key<'_>, Vec<&EndpointSlice>> {
+    let label = |slice: &'_ EndpointSlice, key: &str| -> Option<String> {
+        slice.metadata.labels.as_ref()?.get(key).cloned()
+    };
+    let mut sorted: Vec<_> = slices
+        .iter()
+        .filter(|slice| label(slice, SLICE_MANAGED_BY_LABEL).as_deref() != Some(SLICE_MANAGED_BY))
+        .filter(|slice| slice.metadata.deletion_timestamp.is_none())
+        .collect();
+    sorted.sort_by(|a, b| {
+        let key = |slice: &EndpointSlice| (slice.metadata.name.clone(), slice.metadata.uid.clone());
+        key(a).cmp(&key(b))
+    });
+    let mut found = BTreeMap::<Key<'_>, Vec<&EndpointSlice>>::new();
+    for slice in sorted {
+        let service = slice
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+        if let (Some(namespace), Some(service)) = (&slice.metadata.namespace, service) {
+            found.entry((namespace, service)).or_default().push(slice);
+        }
+    }
+    found
 }
 
 /// By namespace and name. Of two with one name, which a cluster cannot have, the greater UID wins in any order.

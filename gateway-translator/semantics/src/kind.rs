@@ -17,8 +17,12 @@ pub enum ObjectKind {
     GatewayClass,
     /// `Gateway`.
     Gateway,
+    /// `ListenerSet`.
+    ListenerSet,
     /// One of the routes.
     Route(RouteKind),
+    /// `BackendTLSPolicy`.
+    BackendTlsPolicy,
     /// `ReferenceGrant`.
     ReferenceGrant,
 }
@@ -30,11 +34,17 @@ pub enum RouteKind {
     Http,
     /// `GRPCRoute`.
     Grpc,
+    /// `TLSRoute`.
+    Tls,
+    /// `TCPRoute`.
+    Tcp,
+    /// `UDPRoute`.
+    Udp,
 }
 
 impl RouteKind {
     /// Every kind, in the order in which `supportedKinds` lists them.
-    pub const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Grpc, Self::Tls, Self::Tcp, Self::Udp];
 
     /// The kind's name in the API.
     #[must_use]
@@ -42,6 +52,9 @@ impl RouteKind {
         match self {
             Self::Http => "HTTPRoute",
             Self::Grpc => "GRPCRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         }
     }
 
@@ -57,13 +70,17 @@ impl RouteKind {
         match self {
             Self::Http => settings.http_routes,
             Self::Grpc => settings.grpc_routes,
+            Self::Tls => settings.tls_routes,
+            Self::Tcp => settings.tcp_routes,
+            Self::Udp => settings.udp_routes,
         }
     }
 
     /// Transport protocol of the backends.
     pub(crate) fn transport(self) -> Protocol {
         match self {
-            Self::Http | Self::Grpc => Protocol::TCP,
+            Self::Http | Self::Grpc | Self::Tls | Self::Tcp => Protocol::TCP,
+            Self::Udp => Protocol::UDP,
         }
     }
 
@@ -72,6 +89,9 @@ impl RouteKind {
         match self {
             Self::Http => &snapshot.http_routes,
             Self::Grpc => &snapshot.grpc_routes,
+            Self::Tls => &snapshot.tls_routes,
+            Self::Tcp => &snapshot.tcp_routes,
+            Self::Udp => &snapshot.udp_routes,
         }
     }
 }
@@ -83,7 +103,9 @@ impl ObjectKind {
         match self {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
             Self::Route(kind) => kind.as_str(),
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::ReferenceGrant => "ReferenceGrant",
         }
     }
@@ -117,6 +139,12 @@ pub(crate) enum ListenerProtocol {
     Http,
     /// HTTP over TLS, which ends at the hub.
     Https,
+    /// Anything over TLS, which ends at the hub or goes through.
+    Tls,
+    /// Plain TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 impl ListenerProtocol {
@@ -125,6 +153,9 @@ impl ListenerProtocol {
         match name {
             "HTTP" => Some(Self::Http),
             "HTTPS" => Some(Self::Https),
+            "TLS" => Some(Self::Tls),
+            "TCP" => Some(Self::Tcp),
+            "UDP" => Some(Self::Udp),
             _ => None,
         }
     }
@@ -133,6 +164,22 @@ impl ListenerProtocol {
     pub fn route_kinds(self) -> &'static [RouteKind] {
         match self {
             Self::Http | Self::Https => &[RouteKind::Http, RouteKind::Grpc],
+            Self::Tls => &[RouteKind::Tls],
+            Self::Tcp => &[RouteKind::Tcp],
+            Self::Udp => &[RouteKind::Udp],
+        }
+    }
+
+    /// The protocol serves one of its kinds of route in this process.
+    pub fn enabled(self, settings: &Settings) -> bool {
+        self.route_kinds().iter().any(|kind| kind.enabled(settings))
+    }
+
+    /// Transport protocol of the port.
+    pub fn transport(self) -> Protocol {
+        match self {
+            Self::Http | Self::Https | Self::Tls | Self::Tcp => Protocol::TCP,
+            Self::Udp => Protocol::UDP,
         }
     }
 }

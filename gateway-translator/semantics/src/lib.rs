@@ -3,7 +3,7 @@
 //! One pure function over a snapshot of the tenant cluster and the facts that the hub reported:
 //!
 //! ```text
-//! Snapshot ─► index ─► classes ─► Gateways and listeners ─► attachment ─► backends ─► Outcome
+//! Snapshot ─► index ─► classes ─► Gateways, ListenerSets ─► policies ─► attachment, backends ─► winners ─► Outcome
 //!                                                                            ├─ statuses to write
 //!                                                                            ├─ Route CRs, shadow Services, Secrets
 //!                                                                            └─ Events
@@ -14,22 +14,31 @@
 //! object alone. What the hub alone can know (addresses, programmed or not, refusals) comes in as
 //! [`HubFacts`] and is believed only for the generation that it is about.
 
+mod address;
 mod attach;
+mod authority;
 mod backends;
 mod class;
+mod conflict;
 mod delegate;
 mod engine;
 mod events;
 mod facts;
+mod frontend;
 mod gateway;
 mod grants;
 mod hostname;
 mod index;
+mod infrastructure;
 mod kind;
 mod listener;
+mod listener_set;
+mod mirror;
 mod model;
 mod outcome;
 mod parent;
+mod plan;
+mod policy;
 mod reason;
 mod route;
 mod secret;
@@ -37,15 +46,22 @@ mod selector;
 mod shadow;
 mod snapshot;
 mod status;
+mod winner;
 
+pub use authority::referenced_authorities;
 pub use class::SUPPORTED_FEATURES;
 pub use engine::evaluate;
 pub use events::{Event, EventType};
+pub use infrastructure::{GATEWAY_COMPONENT, gateway_service_name};
 pub use kind::{GATEWAY_GROUP, ObjectKind, ObjectRef, RouteKind};
+pub use mirror::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL};
 pub use outcome::{
-    Address, ClassStatus, DesiredRoute, GatewayStatus, ListenerStatus, Outcome, ParentStatus, SecretRef,
-    Statuses,
+    Address, AncestorStatus, AuthorityRef, ClassStatus, DesiredRoute, GatewayStatus, ListenerSetStatus,
+    ListenerStatus, Outcome, ParentStatus, SecretRef, Statuses,
 };
 pub use shadow::{SHADOW_COMPONENT, shadow_name};
-pub use snapshot::{HubFacts, NamespaceFacts, RouteFacts, SecretFacts, Settings, Snapshot};
-pub use status::{merge_class_status, merge_gateway_status, merge_route_parents};
+pub use snapshot::{AuthorityFacts, HubFacts, NamespaceFacts, RouteFacts, SecretFacts, Settings, Snapshot};
+pub use status::{
+    OPTIONAL_GATEWAY_CONDITIONS, merge_class_status, merge_gateway_status, merge_listener_set_status,
+    merge_policy_ancestors, merge_route_parents,
+};

@@ -1,18 +1,23 @@
-//! Listeners: which are sound, which conflict, which certificates they use.
+//! Listeners, of a Gateway or of a ListenerSet: which are sound, and which certificates they use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use crate::frontend::{Frontend, Validation};
 use crate::index::Index;
 use crate::kind::{GATEWAY_GROUP, ListenerProtocol, ObjectRef, RouteKind};
-use crate::model::{GatewaySpec, Listener, Object, RouteGroupKind, SecretReference};
+use crate::model::{Listener, RouteGroupKind};
 use crate::outcome::SecretRef;
 use crate::reason::{self, Verdict};
-use crate::secret::TLS_TYPE;
+use crate::secret;
 
 /// A listener with all that can be said of it in the tenant cluster.
 #[derive(Debug)]
 pub(crate) struct JudgedListener<'a> {
     pub spec: &'a Listener,
+    /// The protocol, if it is served.
+    pub protocol: Option<ListenerProtocol>,
+    /// TLS goes through to the backends.
+    pub passthrough: bool,
     pub supported_kinds: Vec<RouteKind>,
     /// Why it is not accepted, other than for a conflict.
     pub refusal: Option<Verdict>,
@@ -29,60 +34,86 @@ impl JudgedListener<'_> {
         self.refusal.is_none() && self.conflict.is_none()
     }
 
+    /// `Accepted` and `ResolvedRefs` hold.
+    pub fn sound(&self) -> bool {
+        self.accepted() && self.unresolved.is_none()
+    }
+
     /// The hub can serve it: one certificate that is missing does not stop the others.
     pub fn servable(&self) -> bool {
         self.accepted() && !self.lacks_certificate && !self.supported_kinds.is_empty()
     }
 }
 
-/// Judges all listeners of a Gateway.
-pub(crate) fn judge<'a>(index: &Index, gateway: &'a Object<GatewaySpec>) -> Vec<JudgedListener<'a>> {
-    let mut judged: Vec<_> = gateway
-        .spec
-        .listeners
+/// Judges the listeners of a Gateway or ListenerSet, each alone: conflicts are for
+/// [`conflict::mark`](crate::conflict::mark).
+pub(crate) fn judge<'a>(
+    index: &Index,
+    owner: &ObjectRef,
+    listeners: &'a [Listener],
+    frontend: &Frontend,
+) -> Vec<JudgedListener<'a>> {
+    listeners
         .iter()
         .enumerate()
-        .map(|(i, l)| judge_alone(index, gateway, i, l))
-        .collect();
-    mark_conflicts(&mut judged);
-    judged
+        .map(|(position, listener)| {
+            let path = format!("spec.listeners[{position}]");
+            judge_alone(index, owner, listener, frontend, &path)
+        })
+        .collect()
 }
 
 fn judge_alone<'a>(
     index: &Index,
-    gateway: &'a Object<GatewaySpec>,
-    position: usize,
+    owner: &ObjectRef,
     spec: &'a Listener,
+    frontend: &Frontend,
+    path: &str,
 ) -> JudgedListener<'a> {
-    let path = format!("spec.listeners[{position}]");
-    let Some(protocol) = ListenerProtocol::from_name(&spec.protocol) else {
-        let message = format!(
-            "{path}.protocol: {} is not supported, use HTTP or HTTPS",
-            spec.protocol
-        );
+    let known = ListenerProtocol::from_name(&spec.protocol);
+    // HTTP and HTTPS are served whenever Gateways are.
+    let served = |protocol: &ListenerProtocol| {
+        matches!(protocol, ListenerProtocol::Http | ListenerProtocol::Https)
+            || protocol.enabled(index.settings)
+    };
+    let Some(protocol) = known.filter(served) else {
+        let message = format!("{path}.protocol: {} is not supported", spec.protocol);
         return unsupported(spec, Verdict::new(reason::UNSUPPORTED_PROTOCOL, message));
     };
-    let (supported_kinds, bad_kinds) = route_kinds(index, protocol, spec, &path);
-    let refusal = tls_refusal(gateway, protocol, spec, &path).or_else(|| domain_refusal(index, spec, &path));
-    let certificates = match protocol {
-        ListenerProtocol::Http => Certificates::default(),
-        ListenerProtocol::Https => certificates(index, &gateway.reference, spec, &path),
+    let passthrough = protocol == ListenerProtocol::Tls && tls_mode(spec) == "Passthrough";
+    let needs_certificate =
+        matches!(protocol, ListenerProtocol::Https | ListenerProtocol::Tls) && !passthrough;
+    let certificates = if needs_certificate {
+        certificates(index, owner, spec, path)
+    } else {
+        Certificates::default()
     };
-    let lacks_certificate = protocol == ListenerProtocol::Https && certificates.found.is_empty();
+    let clients = frontend
+        .of_port(spec.port)
+        .filter(|_| protocol == ListenerProtocol::Https);
+    let (supported_kinds, bad_kinds) = route_kinds(index, protocol, spec, path);
+    let refusal = tls_refusal(protocol, spec, path)
+        .or_else(|| domain_refusal(index, spec, path))
+        .or_else(|| clients.and_then(|check| check.refusal.clone()));
+    let bad_clients = clients.and_then(|check: &Validation| check.unresolved.clone());
     JudgedListener {
         spec,
+        protocol: Some(protocol),
+        passthrough,
         supported_kinds,
         refusal,
         conflict: None,
-        unresolved: certificates.problem.or(bad_kinds),
+        unresolved: certificates.problem.or(bad_clients).or(bad_kinds),
+        lacks_certificate: needs_certificate && certificates.found.is_empty(),
         certificates: certificates.found,
-        lacks_certificate,
     }
 }
 
 fn unsupported(spec: &Listener, refusal: Verdict) -> JudgedListener<'_> {
     JudgedListener {
         spec,
+        protocol: None,
+        passthrough: false,
         supported_kinds: Vec::new(),
         refusal: Some(refusal),
         conflict: None,
@@ -90,6 +121,11 @@ fn unsupported(spec: &Listener, refusal: Verdict) -> JudgedListener<'_> {
         certificates: Vec::new(),
         lacks_certificate: false,
     }
+}
+
+fn tls_mode(spec: &Listener) -> &str {
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_deref());
+    mode.filter(|mode| !mode.is_empty()).unwrap_or("Terminate")
 }
 
 /// Kinds that may attach, and what is wrong with those that the listener names.
@@ -136,48 +172,26 @@ fn route_kinds(
 }
 
 /// What a listener asks of TLS that is not served. To leave out the check of client certificates would be to
-/// let everybody in, so it is refused.
-fn tls_refusal(
-    gateway: &Object<GatewaySpec>,
-    protocol: ListenerProtocol,
-    spec: &Listener,
-    path: &str,
-) -> Option<Verdict> {
-    if protocol != ListenerProtocol::Https {
-        return None;
-    }
-    let mode = spec
-        .tls
-        .as_ref()
-        .and_then(|tls| tls.mode.as_deref())
-        .unwrap_or("Terminate");
-    if mode != "Terminate" {
-        let message = format!("{path}.tls.mode: {mode} is not supported for HTTPS, use Terminate");
+/// let everybody in, so it is refused where it is not understood.
+fn tls_refusal(protocol: ListenerProtocol, spec: &Listener, path: &str) -> Option<Verdict> {
+    let modes: &[&str] = match protocol {
+        ListenerProtocol::Https => &["Terminate"],
+        ListenerProtocol::Tls => &["Terminate", "Passthrough"],
+        ListenerProtocol::Http | ListenerProtocol::Tcp | ListenerProtocol::Udp => return None,
+    };
+    let mode = tls_mode(spec);
+    if !modes.contains(&mode) {
+        let message = format!(
+            "{path}.tls.mode: {mode} is not supported for {}, use {}",
+            spec.protocol,
+            modes.join(" or ")
+        );
         return Some(Verdict::new(reason::UNSUPPORTED_VALUE, message));
     }
-    let in_listener = spec
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.frontend_validation.is_some());
-    (in_listener || validates_clients(&gateway.spec, spec.port)).then(|| {
-        let message = format!("{path}: client certificate validation is not supported (spec.tls.frontend)");
-        Verdict::new(reason::UNSUPPORTED_VALUE, message)
-    })
-}
-
-fn validates_clients(spec: &GatewaySpec, port: i64) -> bool {
-    let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
-        return false;
-    };
-    let of_port = frontend
-        .per_port
-        .iter()
-        .find(|entry| entry.port == port)
-        .map(|entry| entry.tls.as_ref());
-    // An entry for the port stands in place of the default, also when it asks for nothing.
-    of_port
-        .unwrap_or(frontend.default.as_ref())
-        .is_some_and(|config| config.validation.is_some())
+    spec.tls.as_ref()?.frontend_validation.as_ref()?;
+    let message =
+        format!("{path}.tls.frontendValidation is not supported, use spec.tls.frontend of the Gateway");
+    Some(Verdict::new(reason::UNSUPPORTED_VALUE, message))
 }
 
 fn domain_refusal(index: &Index, spec: &Listener, path: &str) -> Option<Verdict> {
@@ -195,7 +209,7 @@ struct Certificates {
     problem: Option<Verdict>,
 }
 
-fn certificates(index: &Index, gateway: &ObjectRef, spec: &Listener, path: &str) -> Certificates {
+fn certificates(index: &Index, owner: &ObjectRef, spec: &Listener, path: &str) -> Certificates {
     let references = spec
         .tls
         .as_ref()
@@ -203,109 +217,15 @@ fn certificates(index: &Index, gateway: &ObjectRef, spec: &Listener, path: &str)
         .unwrap_or_default();
     let mut certificates = Certificates::default();
     if references.is_empty() {
-        let message = format!("{path}.tls.certificateRefs: an HTTPS listener needs a certificate");
+        let message = format!("{path}.tls.certificateRefs: a listener that ends TLS needs a certificate");
         certificates.problem = Some(Verdict::new(reason::INVALID_CERTIFICATE_REF, message));
     }
     for (position, reference) in references.iter().enumerate() {
         let path = format!("{path}.tls.certificateRefs[{position}]");
-        match certificate(index, gateway, reference, &path) {
+        match secret::resolve(index, owner, reference, &path, reason::INVALID_CERTIFICATE_REF) {
             Ok(secret) => certificates.found.push(secret),
             Err(problem) => certificates.problem = certificates.problem.or(Some(problem)),
         }
     }
     certificates
-}
-
-/// The Secret behind a reference. The grant is asked for first: whether a Secret exists in another namespace
-/// is not for everybody to know.
-fn certificate(
-    index: &Index,
-    gateway: &ObjectRef,
-    reference: &SecretReference,
-    path: &str,
-) -> Result<SecretRef, Verdict> {
-    let invalid = |message: String| Verdict::new(reason::INVALID_CERTIFICATE_REF, message);
-    let SecretReference {
-        group,
-        kind,
-        namespace,
-        name,
-    } = reference;
-    let (group, kind) = (
-        group.as_deref().unwrap_or_default(),
-        kind.as_deref().unwrap_or("Secret"),
-    );
-    if !group.is_empty() || kind != "Secret" {
-        return Err(invalid(format!(
-            "{path}: {kind} of group {group:?} is not supported, use a Secret"
-        )));
-    }
-    let namespace = namespace.as_deref().unwrap_or(&gateway.namespace);
-    if !index.grants.permit(gateway, "Secret", namespace, name) {
-        let message = format!("{path}: no ReferenceGrant in {namespace} permits Secret {namespace}/{name}");
-        return Err(Verdict::new(reason::REF_NOT_PERMITTED, message));
-    }
-    let secret = index
-        .secrets
-        .get(&(namespace, name.as_str()))
-        .ok_or_else(|| invalid(format!("{path}: Secret {namespace}/{name} does not exist")))?;
-    if secret.type_ != TLS_TYPE {
-        let message = format!(
-            "{path}: Secret {namespace}/{name} is of type {:?}, use {TLS_TYPE}",
-            secret.type_
-        );
-        return Err(invalid(message));
-    }
-    match &secret.tls_problem {
-        Some(problem) => Err(invalid(format!("{path}: Secret {namespace}/{name}: {problem}"))),
-        None => Ok(SecretRef {
-            uid: secret.uid.clone(),
-            namespace: namespace.to_owned(),
-            name: name.clone(),
-        }),
-    }
-}
-
-/// Listeners that cannot be told apart are all refused: the Gateway API forbids to pick a winner. Those of a
-/// protocol that is not served take no part, because they take no port.
-fn mark_conflicts(listeners: &mut [JudgedListener]) {
-    let mut by_port = BTreeMap::<i64, Vec<(ListenerProtocol, String)>>::new();
-    for listener in listeners.iter() {
-        if let Some(protocol) = ListenerProtocol::from_name(&listener.spec.protocol) {
-            by_port
-                .entry(listener.spec.port)
-                .or_default()
-                .push((protocol, hostname_key(listener.spec)));
-        }
-    }
-    for listener in listeners {
-        let Some(protocol) = ListenerProtocol::from_name(&listener.spec.protocol) else {
-            continue;
-        };
-        let sharers = by_port
-            .get(&listener.spec.port)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        listener.conflict = conflict(protocol, listener.spec, sharers);
-    }
-}
-
-fn conflict(
-    protocol: ListenerProtocol,
-    spec: &Listener,
-    sharers: &[(ListenerProtocol, String)],
-) -> Option<Verdict> {
-    let (port, hostname) = (spec.port, hostname_key(spec));
-    if sharers.iter().any(|(other, _)| *other != protocol) {
-        let message = format!("port {port} is used by listeners of different protocols");
-        return Some(Verdict::new(reason::PROTOCOL_CONFLICT, message));
-    }
-    (sharers.iter().filter(|(_, other)| *other == hostname).count() > 1).then(|| {
-        let message = format!("port {port} is used by several listeners with hostname {hostname:?}");
-        Verdict::new(reason::HOSTNAME_CONFLICT, message)
-    })
-}
-
-fn hostname_key(spec: &Listener) -> String {
-    spec.hostname.as_deref().unwrap_or_default().to_ascii_lowercase()
 }

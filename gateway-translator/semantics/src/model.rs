@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::v1alpha1::ParentKind;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -100,13 +101,22 @@ pub(crate) struct GatewaySpec {
     pub listeners: Vec<Listener>,
     pub addresses: Vec<RequestedAddress>,
     pub infrastructure: Option<Infrastructure>,
+    pub allowed_listeners: Option<AllowedListeners>,
     pub tls: Option<GatewayTls>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Infrastructure {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     pub parameters_ref: Option<Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AllowedListeners {
+    pub namespaces: Option<RouteNamespaces>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -121,7 +131,13 @@ pub(crate) struct RequestedAddress {
 #[serde(default)]
 pub(crate) struct GatewayTls {
     pub frontend: Option<FrontendTls>,
-    pub backend: Option<Value>,
+    pub backend: Option<GatewayBackendTls>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GatewayBackendTls {
+    pub client_certificate_ref: Option<SecretReference>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -142,6 +158,13 @@ pub(crate) struct FrontendTlsPort {
 #[serde(default)]
 pub(crate) struct FrontendTlsConfig {
     pub validation: Option<Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ListenerSetSpec {
+    pub parent_ref: ParentRef,
+    pub listeners: Vec<Listener>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -271,10 +294,34 @@ pub(crate) struct ParentRef {
 }
 
 impl ParentRef {
-    pub fn is_gateway(&self) -> bool {
-        self.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
-            && self.kind.as_deref().unwrap_or("Gateway") == "Gateway"
+    /// The kind of parent, if it is one that can be ours.
+    pub fn parent_kind(&self) -> Option<ParentKind> {
+        let kinds = [ParentKind::Gateway, ParentKind::ListenerSet];
+        let group = self.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let kind = self.kind.as_deref().unwrap_or("Gateway");
+        kinds
+            .into_iter()
+            .find(|known| group == GATEWAY_GROUP && known.as_str() == kind)
     }
+}
+
+/// A BackendTLSPolicy. It never goes to the hub as it is written, so that what is not understood must be seen.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PolicySpec {
+    pub target_refs: Vec<TargetRef>,
+    pub validation: Value,
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TargetRef {
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    pub section_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::condition::ConditionValue;
 use api::v1alpha1::RouteSpec;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use crate::events::Event;
@@ -23,8 +24,14 @@ pub struct Outcome {
     /// Shadow Services that the tenant cluster should hold. One that is not here and is labelled as ours is
     /// no longer needed.
     pub shadow_services: Vec<Service>,
-    /// Secrets that the hub needs.
+    /// Services that stand for Gateways in the tenant cluster, on the same terms.
+    pub gateway_services: Vec<Service>,
+    /// EndpointSlices of both, on the same terms.
+    pub endpoint_slices: Vec<EndpointSlice>,
+    /// Certificates that the hub needs.
     pub sync_secrets: BTreeSet<SecretRef>,
+    /// Certificate authorities that the hub needs.
+    pub authorities: BTreeSet<AuthorityRef>,
     /// Refusals and other news for the tenant. The same on every evaluation: tell only what is new.
     pub events: Vec<Event>,
 }
@@ -37,6 +44,10 @@ pub struct Statuses {
     pub gateway_classes: Vec<(ObjectRef, ClassStatus)>,
     /// Gateways of those classes.
     pub gateways: Vec<(ObjectRef, GatewayStatus)>,
+    /// ListenerSets of those Gateways.
+    pub listener_sets: Vec<(ObjectRef, ListenerSetStatus)>,
+    /// Every BackendTLSPolicy, with our entries of `status.ancestors`.
+    pub policies: Vec<(ObjectRef, Vec<AncestorStatus>)>,
     /// Every route of an enabled kind, with our entries of `status.parents`: none for a route that is not
     /// ours, so that an entry from earlier goes.
     pub routes: Vec<(ObjectRef, Vec<ParentStatus>)>,
@@ -54,11 +65,23 @@ pub struct ClassStatus {
 /// Wanted status of a Gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayStatus {
-    /// `Accepted` and `Programmed`.
+    /// `Accepted` and `Programmed`, and those of [`OPTIONAL_GATEWAY_CONDITIONS`](crate::OPTIONAL_GATEWAY_CONDITIONS)
+    /// that there is a cause for.
     pub conditions: Vec<ConditionValue>,
     /// Addresses, as the hub said.
     pub addresses: Vec<Address>,
     /// One for each listener, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets are attached; none where the Gateway says nothing about ListenerSets.
+    pub attached_listener_sets: Option<i32>,
+}
+
+/// Wanted status of a ListenerSet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerSetStatus {
+    /// `Accepted` and `Programmed`.
+    pub conditions: Vec<ConditionValue>,
+    /// One for each listener, in the order of the spec. None while the ListenerSet is not attached.
     pub listeners: Vec<ListenerStatus>,
 }
 
@@ -93,6 +116,15 @@ pub struct ParentStatus {
     pub conditions: Vec<ConditionValue>,
 }
 
+/// Wanted entry of a policy's `status.ancestors`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AncestorStatus {
+    /// The Gateway from which routes lead to the policy's target.
+    pub ancestor_ref: Value,
+    /// `Accepted` and `ResolvedRefs`.
+    pub conditions: Vec<ConditionValue>,
+}
+
 /// A Route CR that the hub should hold. Its name is the key in [`Outcome::routes`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredRoute {
@@ -113,4 +145,19 @@ pub struct SecretRef {
     pub namespace: String,
     /// Name.
     pub name: String,
+}
+
+/// A ConfigMap or Secret of the tenant with certificate authorities.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuthorityRef {
+    /// Name of the SyncSecret.
+    pub sync_name: String,
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
 }

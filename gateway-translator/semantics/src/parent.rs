@@ -1,21 +1,30 @@
-//! Gateways as routes see them: the tenant's own, and those that the hub shares.
+//! Gateways and ListenerSets as routes see them: the tenant's own, and those that the hub shares.
 
-use api::v1alpha1::{GatewayReference, GatewayScope, SharedGateway, SharedListener};
+use api::v1alpha1::{GatewayReference, GatewayScope, ParentKind, SharedGateway, SharedListener};
 
 use crate::gateway::JudgedGateway;
 use crate::index::Index;
 use crate::kind::{ListenerProtocol, RouteKind};
 use crate::listener::JudgedListener;
-use crate::model::{LabelSelector, Listener};
+use crate::listener_set::JudgedListenerSet;
+use crate::model::{self, GatewaySpec, LabelSelector, Listener};
 use crate::selector;
 
-/// A Gateway that is ours to judge routes against.
+/// A Gateway or ListenerSet that is ours to judge routes against.
 #[derive(Debug)]
 pub(crate) struct Parent<'a> {
     pub scope: GatewayScope,
+    pub kind: ParentKind,
     pub namespace: &'a str,
     pub name: &'a str,
     pub listeners: Vec<ParentListener<'a>>,
+}
+
+impl Parent<'_> {
+    /// As people call it.
+    pub fn named(&self) -> String {
+        format!("{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
 }
 
 /// A listener, as routes see it.
@@ -24,13 +33,15 @@ pub(crate) struct ParentListener<'a> {
     pub name: &'a str,
     pub port: i64,
     pub hostname: Option<&'a str>,
+    /// TLS goes through to the backends.
+    pub passthrough: bool,
     pub kinds: Vec<RouteKind>,
     pub namespaces: RouteNamespaces<'a>,
     /// The hub can serve it. A route may attach to one that it cannot, but is not sent for it.
     pub servable: bool,
 }
 
-/// Namespaces whose routes may attach.
+/// Namespaces whose routes or ListenerSets may attach.
 #[derive(Debug)]
 pub(crate) enum RouteNamespaces<'a> {
     All,
@@ -56,21 +67,42 @@ impl RouteNamespaces<'_> {
 /// The tenant's own Gateway.
 pub(crate) fn own<'a>(gateway: &'a JudgedGateway<'a>) -> Parent<'a> {
     let namespace = gateway.object.meta.namespace.as_str();
-    let served = gateway.delegable();
+    Parent {
+        scope: GatewayScope::Tenant,
+        kind: ParentKind::Gateway,
+        namespace,
+        name: &gateway.object.meta.name,
+        listeners: own_listeners(&gateway.listeners, namespace, gateway.served()),
+    }
+}
+
+/// The tenant's own ListenerSet. `served`: the hub should have it.
+pub(crate) fn listener_set<'a>(set: &'a JudgedListenerSet<'a>, served: bool) -> Parent<'a> {
+    let namespace = set.object.meta.namespace.as_str();
+    Parent {
+        scope: GatewayScope::Tenant,
+        kind: ParentKind::ListenerSet,
+        namespace,
+        name: &set.object.meta.name,
+        listeners: own_listeners(&set.listeners, namespace, served),
+    }
+}
+
+fn own_listeners<'a>(
+    listeners: &'a [JudgedListener<'a>],
+    namespace: &'a str,
+    served: bool,
+) -> Vec<ParentListener<'a>> {
     let listener = |listener: &'a JudgedListener<'a>| ParentListener {
         name: &listener.spec.name,
         port: listener.spec.port,
         hostname: listener.spec.hostname.as_deref(),
+        passthrough: listener.passthrough,
         kinds: listener.supported_kinds.clone(),
         namespaces: namespaces(listener.spec, namespace),
         servable: served && listener.servable(),
     };
-    Parent {
-        scope: GatewayScope::Tenant,
-        namespace,
-        name: &gateway.object.meta.name,
-        listeners: gateway.listeners.iter().map(listener).collect(),
-    }
+    listeners.iter().map(listener).collect()
 }
 
 /// A Gateway on the hub, as TenantState lists it. The hub lists only listeners that admit the tenant.
@@ -81,6 +113,7 @@ pub(crate) fn shared<'a>(index: &Index<'a>, namespace: &str, name: &str) -> Opti
         .find(|g| g.namespace == namespace && g.name == name)?;
     Some(Parent {
         scope: GatewayScope::Hub,
+        kind: ParentKind::Gateway,
         namespace: &gateway.namespace,
         name: &gateway.name,
         listeners: gateway.listeners.iter().map(shared_listener).collect(),
@@ -108,6 +141,8 @@ fn shared_listener(listener: &SharedListener) -> ParentListener<'_> {
         name,
         port: i64::from(port.get()),
         hostname: hostname.as_deref(),
+        // Not told. That TLS ends there is the safe guess: then nothing goes to a backend unprotected.
+        passthrough: false,
         kinds: possible.iter().copied().filter(named).collect(),
         namespaces: RouteNamespaces::All,
         servable: true,
@@ -119,9 +154,27 @@ fn namespaces<'a>(listener: &'a Listener, own: &'a str) -> RouteNamespaces<'a> {
         .allowed_routes
         .as_ref()
         .and_then(|allowed| allowed.namespaces.as_ref());
+    namespaces_of(allowed, "Same", own)
+}
+
+/// Namespaces whose ListenerSets may attach to a Gateway.
+pub(crate) fn listener_set_namespaces<'a>(spec: &'a GatewaySpec, own: &'a str) -> RouteNamespaces<'a> {
+    let allowed = spec.allowed_listeners.as_ref();
+    namespaces_of(
+        allowed.and_then(|allowed| allowed.namespaces.as_ref()),
+        "None",
+        own,
+    )
+}
+
+fn namespaces_of<'a>(
+    allowed: Option<&'a model::RouteNamespaces>,
+    default: &str,
+    own: &'a str,
+) -> RouteNamespaces<'a> {
     let from = allowed
         .and_then(|allowed| allowed.from.as_deref())
-        .unwrap_or("Same");
+        .unwrap_or(default);
     match (from, allowed.and_then(|allowed| allowed.selector.as_ref())) {
         ("All", _) => RouteNamespaces::All,
         ("Same", _) => RouteNamespaces::Only(own),

@@ -1,7 +1,7 @@
 //! Routes of every kind: which Gateways of ours they name, where they attach, and what their status says.
 
 use api::condition::ConditionValue;
-use api::v1alpha1::{GatewayReference, GatewayScope, ParentDecision};
+use api::v1alpha1::{GatewayReference, GatewayScope, ParentDecision, ParentKind};
 use serde_json::{Value, json};
 
 use crate::attach;
@@ -10,9 +10,11 @@ use crate::engine::Gateways;
 use crate::facts;
 use crate::index::Index;
 use crate::kind::{GATEWAY_GROUP, RouteKind};
+use crate::listener_set::{self, JudgedListenerSet, ListenerSets};
 use crate::model::{Object, ParentRef, RouteSpec};
 use crate::outcome::ParentStatus;
 use crate::parent::{self, Parent};
+use crate::policy::Policies;
 use crate::reason::{self, Verdict};
 
 /// A route with all that can be said of it in the tenant cluster.
@@ -33,6 +35,7 @@ pub(crate) struct JudgedRoute<'a> {
 pub(crate) struct JudgedParent {
     pub reference: Value,
     pub scope: GatewayScope,
+    pub kind: ParentKind,
     pub namespace: String,
     pub name: String,
     pub attached: Result<Vec<AttachedListener>, Verdict>,
@@ -42,12 +45,52 @@ pub(crate) struct JudgedParent {
 #[derive(Debug)]
 pub(crate) struct AttachedListener {
     pub name: String,
+    pub port: i64,
+    pub hostname: Option<String>,
+    /// TLS goes through to the backends.
+    pub passthrough: bool,
     pub servable: bool,
+    /// Who is served there instead.
+    pub lost_to: Option<String>,
+}
+
+/// A listener: whose it is, kind, namespace and name of its parent, and its own name.
+pub(crate) type ListenerKey = (GatewayScope, ParentKind, String, String, String);
+
+/// A Gateway: whose it is, namespace and name.
+pub(crate) type GatewayKey = (GatewayScope, String, String);
+
+impl JudgedParent {
+    /// Identity of one of its listeners.
+    pub fn listener_key(&self, listener: &AttachedListener) -> ListenerKey {
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        (self.scope, self.kind, namespace, name, listener.name.clone())
+    }
+
+    /// The Gateway that it is, or that it is attached to.
+    pub fn gateway(&self, sets: &ListenerSets) -> GatewayKey {
+        let own = (self.namespace.clone(), self.name.clone());
+        let set = sets.get(&own).filter(|_| self.kind == ParentKind::ListenerSet);
+        let (scope, (namespace, name)) = match set {
+            Some(set) => (set.scope, set.gateway.clone()),
+            None => (self.scope, own),
+        };
+        (scope, namespace, name)
+    }
+}
+
+/// The tenant's own Gateways and ListenerSets that are ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owners<'a> {
+    pub gateways: &'a Gateways<'a>,
+    pub sets: &'a ListenerSets<'a>,
 }
 
 /// Who a parentRef leads to.
 enum Leads<'a> {
     Ours(Parent<'a>),
+    /// Ours, but attached to nothing.
+    Adrift(&'a JudgedListenerSet<'a>),
     NotOurs,
     Undecided,
 }
@@ -55,7 +98,8 @@ enum Leads<'a> {
 /// Judges a route.
 pub(crate) fn judge<'a>(
     index: &Index,
-    gateways: &Gateways,
+    owners: Owners,
+    policies: &Policies,
     kind: RouteKind,
     object: &'a Object<'a, RouteSpec>,
 ) -> JudgedRoute<'a> {
@@ -68,7 +112,7 @@ pub(crate) fn judge<'a>(
     };
     for (position, reference) in object.spec.parent_refs.iter().enumerate() {
         match serde_json::from_value::<ParentRef>(reference.clone()) {
-            Ok(parsed) => judge_parent(index, gateways, reference, &parsed, &mut judged),
+            Ok(parsed) => judge_parent(index, owners, reference, &parsed, &mut judged),
             Err(error) => {
                 let message = format!("spec.parentRefs[{position}] cannot be read: {error}");
                 judged.malformed.push(Verdict::new(reason::MALFORMED, message));
@@ -79,14 +123,14 @@ pub(crate) fn judge<'a>(
         judge_default(index, &mut judged);
     }
     if !judged.parents.is_empty() || judged.undecided {
-        judged.backends = backends::resolve(index, kind, object);
+        judged.backends = backends::resolve(index, policies, kind, object, judged.ends_tls());
     }
     judged
 }
 
 fn judge_parent(
     index: &Index,
-    gateways: &Gateways,
+    owners: Owners,
     reference: &Value,
     parsed: &ParentRef,
     judged: &mut JudgedRoute,
@@ -95,8 +139,12 @@ fn judge_parent(
         .namespace
         .as_deref()
         .unwrap_or(&judged.object.meta.namespace);
-    let parent = match leads(index, gateways, parsed, namespace) {
+    let parent = match leads(index, owners, parsed, namespace) {
         Leads::Ours(parent) => parent,
+        Leads::Adrift(set) => {
+            judged.parents.push(adrift(set, reference));
+            return;
+        }
         Leads::NotOurs => return,
         Leads::Undecided => {
             judged.undecided = true;
@@ -107,6 +155,7 @@ fn judge_parent(
     judged.parents.push(JudgedParent {
         reference: with_defaults(reference),
         scope: parent.scope,
+        kind: parent.kind,
         namespace: parent.namespace.to_owned(),
         name: parent.name.to_owned(),
         attached,
@@ -114,11 +163,21 @@ fn judge_parent(
 }
 
 /// A Gateway of the tenant's own goes before one of the hub's with the same name, whoever serves it.
-fn leads<'a>(index: &Index<'a>, gateways: &'a Gateways, parsed: &ParentRef, namespace: &str) -> Leads<'a> {
-    if !parsed.is_gateway() {
-        return Leads::NotOurs;
-    }
+fn leads<'a>(index: &Index<'a>, owners: Owners<'a>, parsed: &ParentRef, namespace: &str) -> Leads<'a> {
+    let Owners { gateways, sets } = owners;
     let key = (namespace.to_owned(), parsed.name.clone());
+    match parsed.parent_kind() {
+        None => return Leads::NotOurs,
+        Some(ParentKind::ListenerSet) => {
+            return match sets.get(&key) {
+                None if listener_set::is_undecided(index, &key) => Leads::Undecided,
+                None => Leads::NotOurs,
+                Some(set) if set.refusal.is_some() => Leads::Adrift(set),
+                Some(set) => Leads::Ours(parent::listener_set(set, set.delegable(gateways))),
+            };
+        }
+        Some(ParentKind::Gateway) => {}
+    }
     if index.gateways.contains_key(&key) {
         return gateways
             .get(&key)
@@ -128,6 +187,19 @@ fn leads<'a>(index: &Index<'a>, gateways: &'a Gateways, parsed: &ParentRef, name
         Some(parent) => Leads::Ours(parent),
         None if index.state().is_none() => Leads::Undecided,
         None => Leads::NotOurs,
+    }
+}
+
+fn adrift(set: &JudgedListenerSet, reference: &Value) -> JudgedParent {
+    let (namespace, name) = (set.object.meta.namespace.clone(), set.object.meta.name.clone());
+    let message = format!("ListenerSet {namespace}/{name} is not attached to its Gateway");
+    JudgedParent {
+        reference: with_defaults(reference),
+        scope: GatewayScope::Tenant,
+        kind: ParentKind::ListenerSet,
+        namespace,
+        name,
+        attached: Err(Verdict::new(reason::NO_MATCHING_PARENT, message)),
     }
 }
 
@@ -148,7 +220,11 @@ fn attach_to(
         let listener = parent.listeners.get(*position)?;
         Some(AttachedListener {
             name: listener.name.to_owned(),
+            port: listener.port,
+            hostname: listener.hostname.map(str::to_owned),
+            passthrough: listener.passthrough,
             servable: listener.servable,
+            lost_to: None,
         })
     };
     Ok(positions.iter().filter_map(listener).collect())
@@ -175,6 +251,7 @@ fn judge_default(index: &Index, judged: &mut JudgedRoute) {
     judged.parents.push(JudgedParent {
         reference: with_defaults(&json!({"namespace": namespace, "name": name})),
         scope: GatewayScope::Hub,
+        kind: ParentKind::Gateway,
         namespace: namespace.clone(),
         name: name.clone(),
         attached,
@@ -192,7 +269,17 @@ fn with_defaults(reference: &Value) -> Value {
 }
 
 impl JudgedRoute<'_> {
-    /// The listeners that the hub should serve the route on, by Gateway.
+    /// TLS ends at some listener, so that what goes to the backends is plain without a policy. Where nothing is
+    /// known of the listeners, that is the safe guess.
+    fn ends_tls(&self) -> bool {
+        let mut listeners = self
+            .parents
+            .iter()
+            .flat_map(|parent| parent.attached.iter().flatten());
+        listeners.any(|listener| !listener.passthrough)
+    }
+
+    /// The listeners that the hub should serve the route on, by Gateway or ListenerSet.
     pub fn decisions(&self) -> Vec<ParentDecision> {
         let mut decisions = std::collections::BTreeMap::<_, std::collections::BTreeSet<String>>::new();
         for parent in &self.parents {
@@ -200,19 +287,22 @@ impl JudgedRoute<'_> {
                 .attached
                 .iter()
                 .flatten()
-                .filter(|listener| listener.servable);
+                .filter(|listener| listener.servable && listener.lost_to.is_none());
             for listener in servable {
-                let key = (parent.scope, parent.namespace.clone(), parent.name.clone());
+                let (namespace, name) = (parent.namespace.clone(), parent.name.clone());
+                let key = (parent.scope, parent.kind, namespace, name);
                 decisions.entry(key).or_default().insert(listener.name.clone());
             }
         }
-        let decision =
-            |((scope, namespace, name), listeners): (_, std::collections::BTreeSet<_>)| ParentDecision {
+        let decision = |((scope, kind, namespace, name), listeners): (_, std::collections::BTreeSet<_>)| {
+            ParentDecision {
                 scope,
+                kind,
                 namespace,
                 name,
                 listeners: listeners.into_iter().collect(),
-            };
+            }
+        };
         decisions.into_iter().map(decision).collect()
     }
 
@@ -223,7 +313,7 @@ impl JudgedRoute<'_> {
             let facts = facts::current(index.hub, &self.object.reference)?;
             facts
                 .refusal()
-                .or_else(|| facts.parent_refusal(parent.scope, &parent.namespace, &parent.name))
+                .or_else(|| facts.parent_refusal(parent.scope, parent.kind, &parent.namespace, &parent.name))
         })
     }
 
@@ -232,7 +322,7 @@ impl JudgedRoute<'_> {
         let entry = |parent: &JudgedParent| ParentStatus {
             parent_ref: parent.reference.clone(),
             conditions: vec![
-                accepted(self.refusal(index, parent)),
+                accepted(self.refusal(index, parent), parent),
                 resolved(&self.backends.problems),
             ],
         };
@@ -240,10 +330,18 @@ impl JudgedRoute<'_> {
     }
 }
 
-fn accepted(refusal: Option<Verdict>) -> ConditionValue {
+fn accepted(refusal: Option<Verdict>, parent: &JudgedParent) -> ConditionValue {
+    let lost = parent.attached.iter().flatten().filter_map(|listener| {
+        let winner = listener.lost_to.as_ref()?;
+        Some(format!(
+            "; listener {} is left to {winner}, which goes first",
+            listener.name
+        ))
+    });
+    let attached = format!("the route is attached{}", lost.collect::<String>());
     match refusal {
         Some(Verdict { reason, message }) => ConditionValue::new(reason::ACCEPTED, false, reason, message),
-        None => ConditionValue::new(reason::ACCEPTED, true, reason::ACCEPTED, "the route is attached"),
+        None => ConditionValue::new(reason::ACCEPTED, true, reason::ACCEPTED, attached),
     }
 }
 

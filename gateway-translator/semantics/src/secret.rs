@@ -6,6 +6,11 @@ use k8s_openapi::api::core::v1::Secret;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::index::Index;
+use crate::kind::ObjectRef;
+use crate::model::SecretReference;
+use crate::outcome::SecretRef;
+use crate::reason::{self, Verdict};
 use crate::snapshot::SecretFacts;
 
 /// Type of a Secret that holds a certificate with its key.
@@ -40,20 +45,19 @@ fn tls_problem(secret: &Secret) -> Option<String> {
     let Some(key) = content("tls.key") else {
         return Some("it has no key tls.key".to_owned());
     };
-    certificate_problem(certificate)
-        .or_else(|| key_problem(key))
-        .map(str::to_owned)
+    certificate_problem("tls.crt", certificate).or_else(|| key_problem(key).map(str::to_owned))
 }
 
-fn certificate_problem(pem: &[u8]) -> Option<&'static str> {
+/// What is wrong with the certificates under a key.
+pub(crate) fn certificate_problem(key: &str, pem: &[u8]) -> Option<String> {
     let Ok(chain) = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() else {
-        return Some("tls.crt is not PEM");
+        return Some(format!("{key} is not PEM"));
     };
     let readable = |der: &CertificateDer| x509_parser::parse_x509_certificate(der).is_ok();
     match chain.as_slice() {
-        [] => Some("tls.crt holds no certificate"),
+        [] => Some(format!("{key} holds no certificate")),
         chain if chain.iter().all(readable) => None,
-        _ => Some("tls.crt holds a certificate that cannot be read"),
+        _ => Some(format!("{key} holds a certificate that cannot be read")),
     }
 }
 
@@ -61,6 +65,57 @@ fn key_problem(pem: &[u8]) -> Option<&'static str> {
     PrivateKeyDer::from_pem_slice(pem)
         .is_err()
         .then_some("tls.key holds no private key")
+}
+
+/// The certificate behind a reference of `from`. The grant is asked for first: whether a Secret exists in another namespace
+/// is not for everybody to know.
+pub(crate) fn resolve(
+    index: &Index,
+    from: &ObjectRef,
+    reference: &SecretReference,
+    path: &str,
+    invalid_reason: &'static str,
+) -> Result<SecretRef, Verdict> {
+    let invalid = |message: String| Verdict::new(invalid_reason, message);
+    let SecretReference {
+        group,
+        kind,
+        namespace,
+        name,
+    } = reference;
+    let (group, kind) = (
+        group.as_deref().unwrap_or_default(),
+        kind.as_deref().unwrap_or("Secret"),
+    );
+    if !group.is_empty() || kind != "Secret" {
+        return Err(invalid(format!(
+            "{path}: {kind} of group {group:?} is not supported, use a Secret"
+        )));
+    }
+    let namespace = namespace.as_deref().unwrap_or(&from.namespace);
+    if !index.grants.permit(from, "Secret", namespace, name) {
+        let message = format!("{path}: no ReferenceGrant in {namespace} permits Secret {namespace}/{name}");
+        return Err(Verdict::new(reason::REF_NOT_PERMITTED, message));
+    }
+    let secret = index
+        .secrets
+        .get(&(namespace, name.as_str()))
+        .ok_or_else(|| invalid(format!("{path}: Secret {namespace}/{name} does not exist")))?;
+    if secret.type_ != TLS_TYPE {
+        let message = format!(
+            "{path}: Secret {namespace}/{name} is of type {:?}, use {TLS_TYPE}",
+            secret.type_
+        );
+        return Err(invalid(message));
+    }
+    match &secret.tls_problem {
+        Some(problem) => Err(invalid(format!("{path}: Secret {namespace}/{name}: {problem}"))),
+        None => Ok(SecretRef {
+            uid: secret.uid.clone(),
+            namespace: namespace.to_owned(),
+            name: name.clone(),
+        }),
+    }
 }
 
 #[cfg(test)]

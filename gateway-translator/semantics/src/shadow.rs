@@ -26,7 +26,7 @@ pub fn shadow_name(namespace: &str, service: &str) -> String {
 pub(crate) enum Exposure {
     /// By its own NodePorts.
     Own,
-    /// By those of a shadow.
+    /// By those of a shadow, with copies of its EndpointSlices where it has no selector.
     Shadow,
     /// Not at all, and a shadow would not help.
     None(&'static str),
@@ -45,14 +45,13 @@ pub(crate) fn exposure(service: &Service) -> Exposure {
     if matches!(type_, "NodePort" | "LoadBalancer") && answers_everywhere(spec) {
         return Exposure::Own;
     }
-    let selects = spec
-        .and_then(|spec| spec.selector.as_ref())
-        .is_some_and(|selector| !selector.is_empty());
-    if selects {
-        Exposure::Shadow
-    } else {
-        Exposure::None("has no selector")
-    }
+    Exposure::Shadow
+}
+
+/// The Service finds its endpoints by itself.
+pub(crate) fn has_selector(spec: Option<&ServiceSpec>) -> bool {
+    spec.and_then(|spec| spec.selector.as_ref())
+        .is_some_and(|selector| !selector.is_empty())
 }
 
 fn answers_everywhere(spec: Option<&ServiceSpec>) -> bool {
@@ -127,7 +126,7 @@ pub(crate) fn build(original: &Service) -> Service {
     }
 }
 
-fn owner(original: &Service) -> Option<Vec<OwnerReference>> {
+pub(crate) fn owner(original: &Service) -> Option<Vec<OwnerReference>> {
     let uid = original.metadata.uid.clone()?;
     Some(vec![OwnerReference {
         api_version: "v1".to_owned(),
@@ -149,9 +148,10 @@ fn build_spec(original: &ServiceSpec) -> ServiceSpec {
         app_protocol: port.app_protocol.clone(),
         node_port: None,
     };
+    let (ip_families, ip_family_policy) = families(original);
     ServiceSpec {
         type_: Some("NodePort".to_owned()),
-        selector: original.selector.clone(),
+        selector: original.selector.clone().filter(|selector| !selector.is_empty()),
         ports: Some(
             ports(Some(original))
                 .iter()
@@ -159,9 +159,18 @@ fn build_spec(original: &ServiceSpec) -> ServiceSpec {
                 .map(shadow_port)
                 .collect(),
         ),
-        ip_families: original.ip_families.clone(),
-        ip_family_policy: original.ip_family_policy.clone(),
+        ip_families,
+        ip_family_policy,
         publish_not_ready_addresses: original.publish_not_ready_addresses,
         ..ServiceSpec::default()
     }
+}
+
+/// Families of the shadow's addresses. The API server gives a headless Service without a selector both, also
+/// where the cluster has one only, and would refuse the same for a NodePort Service.
+fn families(original: &ServiceSpec) -> (Option<Vec<String>>, Option<String>) {
+    if original.cluster_ip.as_deref() == Some("None") && !has_selector(Some(original)) {
+        return (None, Some("PreferDualStack".to_owned()));
+    }
+    (original.ip_families.clone(), original.ip_family_policy.clone())
 }

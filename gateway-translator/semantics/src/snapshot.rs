@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use api::v1alpha1::{RouteStatus, TenantStateStatus};
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,14 +22,29 @@ pub struct Snapshot {
     /// Every GRPCRoute, whole.
     #[serde(rename = "grpcRoutes")]
     pub grpc_routes: Vec<Value>,
+    /// Every TLSRoute, whole.
+    pub tls_routes: Vec<Value>,
+    /// Every TCPRoute, whole.
+    pub tcp_routes: Vec<Value>,
+    /// Every UDPRoute, whole.
+    pub udp_routes: Vec<Value>,
+    /// Every ListenerSet, whole.
+    pub listener_sets: Vec<Value>,
+    /// Every BackendTLSPolicy, whole.
+    #[serde(rename = "backendTLSPolicies")]
+    pub backend_tls_policies: Vec<Value>,
     /// Every ReferenceGrant, of v1 or v1beta1.
     pub reference_grants: Vec<Value>,
     /// Secrets that a listener may name. Secrets of other types than `kubernetes.io/tls` may be left out.
     pub secrets: Vec<SecretFacts>,
+    /// What [`referenced_authorities`](crate::referenced_authorities) names, as far as it exists.
+    pub authorities: Vec<AuthorityFacts>,
     /// Every Namespace.
     pub namespaces: Vec<NamespaceFacts>,
     /// Every Service, with the shadow Services made earlier.
     pub services: Vec<Service>,
+    /// EndpointSlices of Services without selector.
+    pub endpoint_slices: Vec<EndpointSlice>,
     /// What the hub said.
     pub hub: HubFacts,
 }
@@ -48,6 +64,25 @@ pub struct SecretFacts {
     pub type_: String,
     /// Why it cannot serve as a certificate with its key. `None` when it can.
     pub tls_problem: Option<String>,
+}
+
+/// What matters of a ConfigMap or Secret with certificate authorities. Its content stays outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuthorityFacts {
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Type of the Secret; empty for a ConfigMap.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Why it holds no certificate authority. `None` when it does.
+    pub problem: Option<String>,
 }
 
 /// What matters of a Namespace.
@@ -94,6 +129,17 @@ pub struct Settings {
     /// GRPCRoutes are served.
     #[serde(rename = "grpcRoutes")]
     pub grpc_routes: bool,
+    /// TLSRoutes are served.
+    pub tls_routes: bool,
+    /// TCPRoutes are served.
+    pub tcp_routes: bool,
+    /// UDPRoutes are served.
+    pub udp_routes: bool,
+    /// ListenerSets are served.
+    pub listener_sets: bool,
+    /// BackendTLSPolicies are served.
+    #[serde(rename = "backendTLSPolicies")]
+    pub backend_tls_policies: bool,
 }
 
 impl Default for Settings {
@@ -103,6 +149,11 @@ impl Default for Settings {
             gateways: true,
             http_routes: true,
             grpc_routes: true,
+            tls_routes: true,
+            tcp_routes: true,
+            udp_routes: true,
+            listener_sets: true,
+            backend_tls_policies: true,
         }
     }
 }

@@ -8,10 +8,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
 use crate::kind::GATEWAY_GROUP;
-use crate::outcome::{Address, ClassStatus, GatewayStatus, ListenerStatus, ParentStatus};
+use crate::outcome::{
+    Address, AncestorStatus, ClassStatus, GatewayStatus, ListenerSetStatus, ListenerStatus, ParentStatus,
+};
+use crate::reason;
 
 /// Most entries that `status.parents` may have.
 const MAX_PARENTS: usize = 32;
+/// Most entries that `status.ancestors` may have.
+const MAX_ANCESTORS: usize = 16;
+
+/// Conditions of a Gateway that go when their cause goes.
+pub const OPTIONAL_GATEWAY_CONDITIONS: [&str; 2] =
+    [reason::RESOLVED_REFS, reason::INSECURE_FRONTEND_VALIDATION_MODE];
 
 /// The whole new status of a GatewayClass. `None` when nothing changes.
 #[must_use]
@@ -47,15 +56,37 @@ pub fn merge_gateway_status(
         conditions,
         addresses,
         listeners,
+        attached_listener_sets,
     } = wanted;
     let mut status = fields(existing);
     put_addresses(&mut status, addresses);
-    let old = list(existing, "listeners");
-    let merged = listeners
-        .iter()
-        .map(|listener| merge_listener(old, listener, generation, now))
-        .collect();
-    status.insert("listeners".to_owned(), Value::Array(merged));
+    match attached_listener_sets {
+        Some(count) => status.insert("attachedListenerSets".to_owned(), json!(count)),
+        None => status
+            .contains_key("attachedListenerSets")
+            .then(|| status.insert("attachedListenerSets".to_owned(), json!(0)))
+            .flatten(),
+    };
+    drop_conditions(&mut status, conditions);
+    put_listeners(&mut status, existing, listeners, generation, now);
+    put_conditions(&mut status, conditions, generation, now);
+    changed(existing, status)
+}
+
+/// The whole new status of a ListenerSet. `None` when nothing changes.
+#[must_use]
+pub fn merge_listener_set_status(
+    existing: &Value,
+    wanted: &ListenerSetStatus,
+    generation: i64,
+    now: &Time,
+) -> Option<Value> {
+    let ListenerSetStatus {
+        conditions,
+        listeners,
+    } = wanted;
+    let mut status = fields(existing);
+    put_listeners(&mut status, existing, listeners, generation, now);
     put_conditions(&mut status, conditions, generation, now);
     changed(existing, status)
 }
@@ -70,61 +101,128 @@ pub fn merge_route_parents(
     generation: i64,
     now: &Time,
 ) -> Option<Value> {
-    let old = list(existing, "parents");
-    let ours = |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(controller_name);
-    let is_of = |entry: &Value, parent: &ParentStatus| entry.get("parentRef") == Some(&parent.parent_ref);
-    let merge = |entry: Option<&Value>, parent: &ParentStatus| {
-        merge_parent(
-            entry.unwrap_or(&Value::Null),
-            parent,
-            controller_name,
-            generation,
-            now,
+    let entries: Vec<_> = wanted
+        .iter()
+        .map(
+            |ParentStatus {
+                 parent_ref,
+                 conditions,
+             }| (parent_ref, conditions.as_slice()),
         )
+        .collect();
+    let list = SharedList {
+        list: "parents",
+        reference: "parentRef",
+        room: MAX_PARENTS,
     };
-    let mut written = vec![false; wanted.len()];
-    let mut parents = Vec::with_capacity(old.len());
-    for entry in old {
-        if !ours(entry) {
-            parents.push(entry.clone());
-            continue;
-        }
-        let found = wanted
-            .iter()
-            .zip(&mut written)
-            .find(|(parent, written)| !**written && is_of(entry, parent));
-        if let Some((parent, written)) = found {
-            *written = true;
-            parents.push(merge(Some(entry), parent));
-        }
-    }
-    let new = wanted.iter().zip(&written).filter(|(_, written)| !**written);
-    let room = MAX_PARENTS.saturating_sub(parents.len());
-    parents.extend(new.map(|(parent, _)| merge(None, parent)).take(room));
-    if parents.is_empty() && old.is_empty() {
-        return None;
-    }
-    let mut status = fields(existing);
-    status.insert("parents".to_owned(), Value::Array(parents));
-    changed(existing, status)
+    list.merge(existing, &entries, controller_name, generation, now)
 }
 
-fn merge_parent(
+/// The whole new status of a policy, whose entries of `controller_name` are exactly `wanted`. `None` when nothing
+/// changes.
+#[must_use]
+pub fn merge_policy_ancestors(
     existing: &Value,
-    wanted: &ParentStatus,
+    wanted: &[AncestorStatus],
     controller_name: &str,
     generation: i64,
     now: &Time,
-) -> Value {
-    let ParentStatus {
-        parent_ref,
-        conditions,
-    } = wanted;
-    let mut entry = fields(existing);
-    entry.insert("parentRef".to_owned(), parent_ref.clone());
-    entry.insert("controllerName".to_owned(), json!(controller_name));
-    put_conditions(&mut entry, conditions, generation, now);
-    Value::Object(entry)
+) -> Option<Value> {
+    let entries: Vec<_> = wanted
+        .iter()
+        .map(
+            |AncestorStatus {
+                 ancestor_ref,
+                 conditions,
+             }| (ancestor_ref, conditions.as_slice()),
+        )
+        .collect();
+    let list = SharedList {
+        list: "ancestors",
+        reference: "ancestorRef",
+        room: MAX_ANCESTORS,
+    };
+    list.merge(existing, &entries, controller_name, generation, now)
+}
+
+/// A list in a status into which several controllers write.
+struct SharedList {
+    list: &'static str,
+    reference: &'static str,
+    room: usize,
+}
+
+impl SharedList {
+    fn merge(
+        &self,
+        existing: &Value,
+        wanted: &[(&Value, &[ConditionValue])],
+        controller_name: &str,
+        generation: i64,
+        now: &Time,
+    ) -> Option<Value> {
+        let old = list(existing, self.list);
+        let ours =
+            |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(controller_name);
+        let merge = |entry: &Value, (reference, conditions): &(&Value, &[ConditionValue])| {
+            let mut entry = fields(entry);
+            entry.insert(self.reference.to_owned(), (*reference).clone());
+            entry.insert("controllerName".to_owned(), json!(controller_name));
+            put_conditions(&mut entry, conditions, generation, now);
+            Value::Object(entry)
+        };
+        let mut written = vec![false; wanted.len()];
+        let mut entries = Vec::with_capacity(old.len());
+        for entry in old {
+            if !ours(entry) {
+                entries.push(entry.clone());
+                continue;
+            }
+            let found = wanted
+                .iter()
+                .zip(&mut written)
+                .find(|(wanted, written)| !**written && entry.get(self.reference) == Some(wanted.0));
+            if let Some((wanted, written)) = found {
+                *written = true;
+                entries.push(merge(entry, wanted));
+            }
+        }
+        let new = wanted.iter().zip(&written).filter(|(_, written)| !**written);
+        let room = self.room.saturating_sub(entries.len());
+        entries.extend(new.map(|(wanted, _)| merge(&Value::Null, wanted)).take(room));
+        if entries.is_empty() && old.is_empty() {
+            return None;
+        }
+        let mut status = fields(existing);
+        status.insert(self.list.to_owned(), Value::Array(entries));
+        changed(existing, status)
+    }
+}
+
+fn put_listeners(
+    status: &mut Map<String, Value>,
+    existing: &Value,
+    listeners: &[ListenerStatus],
+    generation: i64,
+    now: &Time,
+) {
+    let old = list(existing, "listeners");
+    let merged = listeners
+        .iter()
+        .map(|listener| merge_listener(old, listener, generation, now))
+        .collect();
+    status.insert("listeners".to_owned(), Value::Array(merged));
+}
+
+/// Takes those of [`OPTIONAL_GATEWAY_CONDITIONS`] away that are not wanted any more.
+fn drop_conditions(status: &mut Map<String, Value>, wanted: &[ConditionValue]) {
+    let stale = |condition: &Value| {
+        let type_ = condition.get("type").and_then(Value::as_str).unwrap_or_default();
+        OPTIONAL_GATEWAY_CONDITIONS.contains(&type_) && wanted.iter().all(|wanted| wanted.type_ != type_)
+    };
+    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|condition| !stale(condition));
+    }
 }
 
 fn merge_listener(existing: &[Value], wanted: &ListenerStatus, generation: i64, now: &Time) -> Value {

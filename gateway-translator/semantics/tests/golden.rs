@@ -10,20 +10,28 @@ use std::collections::BTreeMap;
 
 use api::condition::ConditionValue;
 use gateway_semantics::{
-    DesiredRoute, GatewayStatus, ListenerStatus, ObjectRef, Outcome, ParentStatus, Settings, Snapshot,
-    evaluate, merge_class_status, merge_gateway_status, merge_route_parents,
+    AncestorStatus, DesiredRoute, GatewayStatus, ListenerSetStatus, ListenerStatus, ObjectRef, Outcome,
+    ParentStatus, SUPPORTED_FEATURES, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status,
+    merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-const LISTS: [(&str, &str); 7] = [
+const LISTS: [(&str, &str); 14] = [
     ("gatewayClasses", "GatewayClass"),
     ("gateways", "Gateway"),
     ("httpRoutes", "HTTPRoute"),
     ("grpcRoutes", "GRPCRoute"),
+    ("tlsRoutes", "TLSRoute"),
+    ("tcpRoutes", "TCPRoute"),
+    ("udpRoutes", "UDPRoute"),
+    ("listenerSets", "ListenerSet"),
+    ("backendTLSPolicies", "BackendTLSPolicy"),
     ("referenceGrants", "ReferenceGrant"),
     ("services", "Service"),
     ("secrets", "Secret"),
+    ("endpointSlices", "EndpointSlice"),
+    ("authorities", "Authority"),
 ];
 
 #[test]
@@ -60,7 +68,7 @@ fn fill(case: &mut Value) {
     for (list, kind) in LISTS {
         let objects = case.get_mut(list).and_then(Value::as_array_mut);
         for object in objects.into_iter().flatten() {
-            let is_secret = kind == "Secret";
+            let is_secret = matches!(kind, "Secret" | "Authority");
             let metadata = if is_secret {
                 object.as_object_mut()
             } else {
@@ -89,14 +97,17 @@ fn show(case: &Value, outcome: &Outcome, settings: &Settings, show_resource: boo
         routes,
         hold,
         shadow_services,
+        gateway_services,
+        endpoint_slices,
         sync_secrets,
+        authorities,
         events,
     } = outcome;
     let mut out = Map::new();
     let classes = statuses.gateway_classes.iter().map(|(object, status)| {
         let merge = |existing: &Value| merge_class_status(existing, status, object.generation, &now());
-        let wanted =
-            json!({"conditions": conditions(&status.conditions), "features": status.supported_features});
+        assert_eq!(status.supported_features, SUPPORTED_FEATURES);
+        let wanted = json!({"conditions": conditions(&status.conditions)});
         shown(case, "gatewayClasses", object, wanted, merge)
     });
     put(&mut out, "gatewayClasses", classes.collect::<Map<_, _>>().into());
@@ -105,15 +116,28 @@ fn show(case: &Value, outcome: &Outcome, settings: &Settings, show_resource: boo
         shown(case, "gateways", object, show_gateway(status), merge)
     });
     put(&mut out, "gateways", gateways.collect::<Map<_, _>>().into());
+    let sets = statuses.listener_sets.iter().map(|(object, status)| {
+        let merge = |existing: &Value| merge_listener_set_status(existing, status, object.generation, &now());
+        shown(case, "listenerSets", object, show_listener_set(status), merge)
+    });
+    put(&mut out, "listenerSets", sets.collect::<Map<_, _>>().into());
+    let policies = statuses.policies.iter().map(|(object, ancestors)| {
+        let name = &settings.controller_name;
+        let merge =
+            |existing: &Value| merge_policy_ancestors(existing, ancestors, name, object.generation, &now());
+        let wanted = ancestors.iter().map(show_ancestor).collect();
+        shown(case, "backendTLSPolicies", object, wanted, merge)
+    });
+    put(&mut out, "ancestors", policies.collect::<Map<_, _>>().into());
     let parents = statuses.routes.iter().map(|(object, parents)| {
         let name = &settings.controller_name;
         let merge =
             |existing: &Value| merge_route_parents(existing, parents, name, object.generation, &now());
-        let list = if object.kind.as_str() == "HTTPRoute" {
-            "httpRoutes"
-        } else {
-            "grpcRoutes"
-        };
+        let list = LISTS
+            .iter()
+            .find(|(_, kind)| *kind == object.kind.as_str())
+            .unwrap()
+            .0;
         shown(
             case,
             list,
@@ -133,6 +157,20 @@ fn show(case: &Value, outcome: &Outcome, settings: &Settings, show_resource: boo
         "shadowServices",
         serde_json::to_value(shadow_services).unwrap(),
     );
+    put(
+        &mut out,
+        "gatewayServices",
+        serde_json::to_value(gateway_services).unwrap(),
+    );
+    put(
+        &mut out,
+        "endpointSlices",
+        serde_json::to_value(endpoint_slices).unwrap(),
+    );
+    let authorities = authorities
+        .iter()
+        .map(|a| format!("{} = {} {}/{}", a.sync_name, a.kind, a.namespace, a.name));
+    put(&mut out, "authorities", authorities.collect());
     let secrets = sync_secrets
         .iter()
         .map(|s| format!("{} = {}/{}", s.uid, s.namespace, s.name));
@@ -196,6 +234,7 @@ fn show_gateway(status: &GatewayStatus) -> Value {
         conditions: list,
         addresses,
         listeners,
+        attached_listener_sets,
     } = status;
     let mut out = Map::new();
     put(&mut out, "conditions", conditions(list));
@@ -209,7 +248,30 @@ fn show_gateway(status: &GatewayStatus) -> Value {
     );
     let listeners: BTreeMap<_, _> = listeners.iter().map(show_listener).collect();
     put(&mut out, "listeners", json!(listeners));
+    if let Some(count) = attached_listener_sets {
+        out.insert("attachedListenerSets".to_owned(), json!(count));
+    }
     Value::Object(out)
+}
+
+fn show_listener_set(status: &ListenerSetStatus) -> Value {
+    let ListenerSetStatus {
+        conditions: list,
+        listeners,
+    } = status;
+    let mut out = Map::new();
+    put(&mut out, "conditions", conditions(list));
+    let listeners: BTreeMap<_, _> = listeners.iter().map(show_listener).collect();
+    put(&mut out, "listeners", json!(listeners));
+    Value::Object(out)
+}
+
+fn show_ancestor(status: &AncestorStatus) -> Value {
+    let AncestorStatus {
+        ancestor_ref,
+        conditions: list,
+    } = status;
+    json!({"ancestorRef": ancestor_ref, "conditions": conditions(list)})
 }
 
 fn show_listener(status: &ListenerStatus) -> (String, Value) {
@@ -246,4 +308,28 @@ fn show_route(route: &DesiredRoute, show_resource: bool) -> Value {
     spec.as_object_mut().unwrap().remove("source");
     spec.as_object_mut().unwrap().remove("origin");
     spec
+}
+
+/// Whatever may be said is said in some case.
+#[test]
+fn every_reason_occurs_in_some_case() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let snapshots: String = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let reasons = include_str!("../src/reason.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub(crate) const ")?.split('"').nth(1));
+    let missing: Vec<&str> = reasons.filter(|reason| !snapshots.contains(reason)).collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
+}
+
+/// The conformance suite takes the features from the class, and asks for them sorted.
+#[test]
+fn the_features_are_sorted_and_named_once() {
+    let mut sorted = SUPPORTED_FEATURES.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(sorted, SUPPORTED_FEATURES);
 }

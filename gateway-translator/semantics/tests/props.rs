@@ -6,17 +6,23 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use gateway_semantics::{
-    Outcome, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status, merge_route_parents,
+    Outcome, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status,
+    merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 10] = [
     "gatewayClasses",
     "gateways",
     "httpRoutes",
     "grpcRoutes",
+    "tlsRoutes",
+    "tcpRoutes",
+    "udpRoutes",
+    "listenerSets",
+    "backendTLSPolicies",
     "referenceGrants",
 ];
 
@@ -112,7 +118,36 @@ fn fragment() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A TCP or UDP listener leads to one route.
+fn one_route_a_listener(outcome: &Outcome) {
+    let mut seen = BTreeSet::new();
+    for route in outcome.routes.values() {
+        let kind = route
+            .spec
+            .origin
+            .as_ref()
+            .map(|origin| origin.kind.clone())
+            .unwrap_or_default();
+        if !matches!(kind.as_str(), "TCPRoute" | "UDPRoute") {
+            continue;
+        }
+        for parent in &route.spec.parents {
+            for listener in &parent.listeners {
+                let key = (
+                    kind.clone(),
+                    parent.kind,
+                    parent.namespace.clone(),
+                    parent.name.clone(),
+                    listener.clone(),
+                );
+                assert!(seen.insert(key.clone()), "two routes on {key:?}");
+            }
+        }
+    }
+}
+
 fn check(case: &Value, outcome: &Outcome) {
+    one_route_a_listener(outcome);
     let held: BTreeSet<_> = outcome
         .routes
         .keys()
@@ -124,12 +159,13 @@ fn check(case: &Value, outcome: &Outcome) {
         "a Route without a name"
     );
     for route in outcome.routes.values() {
+        let is_set = route.spec.gateway.is_some();
         assert!(
             route
                 .spec
                 .parents
                 .iter()
-                .all(|parent| !parent.listeners.is_empty())
+                .all(|parent| parent.listeners.is_empty() == is_set)
         );
         assert!(
             route
@@ -155,6 +191,12 @@ fn merges_settle(existing: &Value, outcome: &Outcome) {
     for (object, status) in &outcome.statuses.gateways {
         settle(&|existing| merge_gateway_status(existing, status, object.generation, &now));
     }
+    for (object, status) in &outcome.statuses.listener_sets {
+        settle(&|existing| merge_listener_set_status(existing, status, object.generation, &now));
+    }
+    for (object, ancestors) in &outcome.statuses.policies {
+        settle(&|existing| merge_policy_ancestors(existing, ancestors, "ours", object.generation, &now));
+    }
     for (object, parents) in &outcome.statuses.routes {
         settle(&|existing| merge_route_parents(existing, parents, "ours", object.generation, &now));
     }
@@ -172,6 +214,13 @@ proptest! {
             shuffle(&mut shuffled.gateways, &mut seed);
             shuffle(&mut shuffled.http_routes, &mut seed);
             shuffle(&mut shuffled.grpc_routes, &mut seed);
+            shuffle(&mut shuffled.tls_routes, &mut seed);
+            shuffle(&mut shuffled.tcp_routes, &mut seed);
+            shuffle(&mut shuffled.udp_routes, &mut seed);
+            shuffle(&mut shuffled.listener_sets, &mut seed);
+            shuffle(&mut shuffled.backend_tls_policies, &mut seed);
+            shuffle(&mut shuffled.authorities, &mut seed);
+            shuffle(&mut shuffled.endpoint_slices, &mut seed);
             shuffle(&mut shuffled.reference_grants, &mut seed);
             shuffle(&mut shuffled.secrets, &mut seed);
             shuffle(&mut shuffled.namespaces, &mut seed);
@@ -215,8 +264,9 @@ proptest! {
         });
         let mut with_broken = good.clone();
         let broken = json!({"metadata": {"namespace": "b", "name": "broken", "uid": "broken"}, "spec": with});
-        for list in ["gateways", "httpRoutes"] {
-            with_broken[list].as_array_mut().unwrap().push(broken.clone());
+        for list in LISTS.iter().filter(|list| **list != "gatewayClasses") {
+            let objects = with_broken.as_object_mut().unwrap().entry(*list).or_insert(json!([]));
+            objects.as_array_mut().unwrap().push(broken.clone());
         }
         let (alone, together) = (run(&good), run(&with_broken));
         prop_assert_eq!(alone.routes.get("r"), together.routes.get("r"));

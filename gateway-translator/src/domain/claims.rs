@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::input::Settings;
 use crate::origin;
+use crate::output::Kind;
 
 /// One tenant's part in the contest for host names.
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +152,7 @@ fn claims_of_route<'a>(namespace: &'a str, settings: &'a Settings, route: &'a Ro
     shared
         .filter(permitted)
         .flat_map(|gateway| {
-            hostnames(source.spec)
+            hostnames(&source)
                 .filter(|h| {
                     super::hostname::is_hostname(h) && api::domain::is_allowed(h, &settings.allowed_domains)
                 })
@@ -167,12 +168,15 @@ fn claims_of_route<'a>(namespace: &'a str, settings: &'a Settings, route: &'a Ro
         .collect()
 }
 
-fn hostnames(spec: &Value) -> impl Iterator<Item = &str> {
-    spec.get("hostnames")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+/// Host names of a route, or of the listeners of a ListenerSet.
+fn hostnames<'a>(source: &origin::Source<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
+    let of_set = source.kind == Kind::ListenerSet;
+    let list = |field: &str| source.spec.get(field).and_then(Value::as_array);
+    let names = list(if of_set { "listeners" } else { "hostnames" });
+    names.into_iter().flatten().filter_map(move |item| {
+        let name = if of_set { item.get("hostname")? } else { item };
+        name.as_str()
+    })
 }
 
 impl Holders {

@@ -1,9 +1,9 @@
-//! Facts about a Gateway: addresses, listeners, and whether Envoy Gateway programmed it.
+//! Facts about a Gateway or a ListenerSet: addresses, listeners, and whether Envoy Gateway programmed it.
 
 use api::v1alpha1::{HubAddress, ListenerDecision, ListenerFact};
 use serde_json::Value;
 
-use super::{Live, Progress, RouteStatusFacts, find_condition, generation, said};
+use super::{Live, Progress, RouteStatusFacts, find_condition, generation, parent, said};
 use crate::input::Input;
 use crate::names;
 use crate::origin::Source;
@@ -41,6 +41,42 @@ pub(super) fn facts(
     }
 }
 
+/// Facts about a ListenerSet.
+pub(super) fn facts_of_set(
+    input: &Input,
+    source: &Source<'_>,
+    verdict: &Verdict,
+    live: &Live<'_>,
+) -> RouteStatusFacts {
+    let name = names::listener_set(&source.origin.namespace, &source.origin.name);
+    let current = live.current(&ObjectKey::new(Kind::ListenerSet, &input.namespace, name), source);
+    let mut total = match &current {
+        Ok(object) => progress(object),
+        Err(progress) => progress.clone(),
+    };
+    let accepted = match &current {
+        Ok(object) => accepted(object),
+        Err(progress) => progress.clone(),
+    };
+    let mut parents = Vec::new();
+    for (parent, _) in parent::merged(&source.route.spec.parents) {
+        total = total.and(parent::availability(input, live, parent));
+        parents.push(parent::fact(parent, accepted.clone()));
+    }
+    let done = format!(
+        "Envoy Gateway accepted the ListenerSet made from generation {}, and an Envoy is available.",
+        source.origin.generation
+    );
+    RouteStatusFacts {
+        source_generation: Some(source.origin.generation),
+        accepted: verdict.accepted.clone(),
+        programmed: total.into_condition(done),
+        addresses: Vec::new(),
+        listeners: listeners(source, verdict, &current),
+        parents,
+    }
+}
+
 /// True where Envoy Gateway has an Envoy for this Gateway, perhaps not yet with its newest spec.
 pub(super) fn is_available(gateway: &Value) -> bool {
     let condition = gateway
@@ -49,22 +85,35 @@ pub(super) fn is_available(gateway: &Value) -> bool {
     condition.and_then(|c| c.get("status")).and_then(Value::as_str) == Some("True")
 }
 
-fn progress(gateway: &Value) -> Progress {
-    let generation = generation(gateway);
-    let status = gateway.get("status").unwrap_or(&Value::Null);
-    let waiting = || Progress::pending("Envoy Gateway has not looked at the Gateway yet.");
-    match said(status, "Accepted", generation) {
-        None => return waiting(),
-        Some(accepted) if accepted.status == "True" => {}
-        Some(accepted) if accepted.status == "False" => return accepted.rejected(),
-        Some(accepted) => return accepted.pending(),
+fn accepted(object: &Value) -> Progress {
+    let status = object.get("status").unwrap_or(&Value::Null);
+    match said(status, "Accepted", generation(object)) {
+        None => waiting(object),
+        Some(accepted) if accepted.status == "True" => Progress::Done,
+        Some(accepted) if accepted.status == "False" => accepted.rejected(),
+        Some(accepted) => accepted.pending(),
     }
-    match said(status, "Programmed", generation) {
-        None => waiting(),
+}
+
+fn progress(object: &Value) -> Progress {
+    let status = object.get("status").unwrap_or(&Value::Null);
+    let accepted = accepted(object);
+    if accepted != Progress::Done {
+        return accepted;
+    }
+    match said(status, "Programmed", generation(object)) {
+        None => waiting(object),
         Some(programmed) if programmed.status == "True" => Progress::Done,
-        Some(programmed) if programmed.reason == "Invalid" => programmed.rejected(),
+        Some(programmed) if matches!(programmed.reason, "Invalid" | "ListenersNotValid") => {
+            programmed.rejected()
+        }
         Some(programmed) => programmed.pending(),
     }
+}
+
+fn waiting(object: &Value) -> Progress {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object");
+    Progress::pending(format!("Envoy Gateway has not looked at the {kind} yet."))
 }
 
 fn addresses(gateway: &Value) -> Vec<HubAddress> {

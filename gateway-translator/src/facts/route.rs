@@ -1,13 +1,12 @@
-//! Facts about an HTTPRoute or GRPCRoute: whether Envoy Gateway accepted it on each of its Gateways.
+//! Facts about a route of any kind: whether Envoy Gateway accepted it on each of its listeners.
 
-use api::v1alpha1::{GatewayScope, ParentDecision, ParentFact};
 use serde_json::Value;
 
-use super::{Live, Progress, RouteStatusFacts, gateway, generation, said};
+use super::{Live, Progress, RouteStatusFacts, generation, parent, said};
 use crate::input::Input;
-use crate::names;
 use crate::origin::Source;
-use crate::output::{Kind, ObjectKey};
+use crate::output::ObjectKey;
+use crate::target::attachment::{self, Attachment};
 use crate::verdict::Verdict;
 
 pub(super) fn facts(
@@ -16,35 +15,28 @@ pub(super) fn facts(
     verdict: &Verdict,
     live: &Live<'_>,
 ) -> RouteStatusFacts {
-    let name = names::route(source.kind, &source.origin.namespace, &source.origin.name);
-    let current = live.current(&ObjectKey::new(source.kind, &input.namespace, name), source);
+    let made = verdict.objects.iter().filter(|key| key.kind == source.kind);
+    let current: Vec<Result<&Value, Progress>> = made.map(|key| live.current(key, source)).collect();
     let mut total = Progress::Done;
-    let mut parents: Vec<ParentFact> = Vec::new();
-    for (parent, listeners) in merged(&source.route.spec.parents) {
-        let gateway = hub_gateway(input, parent);
-        let seen = match &current {
-            Ok(object) => on_gateway(object, &gateway, &listeners, verdict),
-            Err(progress) => Seen {
-                accepted: progress.clone(),
-                programmed: progress.clone(),
-            },
+    let mut parents = Vec::new();
+    for (parent, listeners) in parent::merged(&source.route.spec.parents) {
+        let owner = attachment::owner(input, parent);
+        let mut seen = Seen {
+            accepted: Progress::Done,
+            programmed: Progress::Done,
         };
-        total = total.and(seen.programmed).and(availability(live, &gateway));
-        let (accepted, reason, message) = seen.accepted.into_parts();
-        let ParentDecision {
-            scope,
-            namespace,
-            name,
-            listeners: _,
-        } = parent.clone();
-        parents.push(ParentFact {
-            scope,
-            namespace,
-            name,
-            accepted,
-            reason,
-            message,
-        });
+        for object in &current {
+            seen = seen.and(match object {
+                Ok(object) => on_owner(object, &owner, &listeners, verdict),
+                Err(progress) => Seen {
+                    accepted: progress.clone(),
+                    programmed: progress.clone(),
+                },
+            });
+        }
+        let availability = parent::availability(input, live, parent);
+        total = total.and(seen.programmed).and(availability);
+        parents.push(parent::fact(parent, seen.accepted));
     }
     let done = format!(
         "Envoy Gateway accepted the {} made from generation {}, and an Envoy is available.",
@@ -61,42 +53,7 @@ pub(super) fn facts(
     }
 }
 
-/// One entry for each Gateway, in the order of their first mention.
-fn merged(parents: &[ParentDecision]) -> Vec<(&ParentDecision, Vec<&str>)> {
-    let mut merged: Vec<(&ParentDecision, Vec<&str>)> = Vec::new();
-    for parent in parents {
-        let same = |(p, _): &&mut (&ParentDecision, _)| {
-            p.scope == parent.scope && p.namespace == parent.namespace && p.name == parent.name
-        };
-        let listeners = parent.listeners.iter().map(String::as_str);
-        match merged.iter_mut().find(same) {
-            Some((_, all)) => all.extend(listeners),
-            None => merged.push((parent, listeners.collect())),
-        }
-    }
-    merged
-}
-
-fn hub_gateway(input: &Input, parent: &ParentDecision) -> ObjectKey {
-    match parent.scope {
-        GatewayScope::Tenant => ObjectKey::new(
-            Kind::Gateway,
-            &input.namespace,
-            names::gateway(&parent.namespace, &parent.name),
-        ),
-        GatewayScope::Hub => ObjectKey::new(Kind::Gateway, &parent.namespace, &parent.name),
-    }
-}
-
-fn availability(live: &Live<'_>, gateway: &ObjectKey) -> Progress {
-    match live.get(gateway) {
-        Some(object) if gateway::is_available(object) => Progress::Done,
-        Some(_) => Progress::pending("Envoy Gateway has no Envoy for the Gateway yet."),
-        None => Progress::pending("The Gateway is not on the hub yet."),
-    }
-}
-
-/// What Envoy Gateway says of a route on one Gateway.
+/// What Envoy Gateway says of a route on one Gateway or ListenerSet.
 #[derive(Debug)]
 struct Seen {
     accepted: Progress,
@@ -104,22 +61,51 @@ struct Seen {
     programmed: Progress,
 }
 
-fn on_gateway(route: &Value, gateway: &ObjectKey, listeners: &[&str], verdict: &Verdict) -> Seen {
+impl Seen {
+    fn and(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted.and(other.accepted),
+            programmed: self.programmed.and(other.programmed),
+        }
+    }
+}
+
+/// A hub route is not on all listeners of the tenant's route where others go first: what it has nothing on, it is
+/// not asked about.
+fn on_owner(route: &Value, owner: &ObjectKey, listeners: &[&str], verdict: &Verdict) -> Seen {
+    let namespace = route
+        .pointer("/metadata/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let references = route.pointer("/spec/parentRefs").and_then(Value::as_array);
     let mut seen = Seen {
         accepted: Progress::Done,
         programmed: Progress::Done,
     };
     for listener in listeners {
-        let Seen { accepted, programmed } = on_listener(route, gateway, listener, verdict);
-        seen.accepted = seen.accepted.and(accepted);
-        seen.programmed = seen.programmed.and(programmed);
+        let at = Attachment {
+            owner: owner.clone(),
+            listener: (*listener).to_owned(),
+        };
+        if references
+            .into_iter()
+            .flatten()
+            .any(|reference| refers_to(reference, &at, namespace))
+        {
+            seen = seen.and(on_listener(route, &at, namespace, verdict));
+        }
     }
     seen
 }
 
-fn on_listener(route: &Value, gateway: &ObjectKey, listener: &str, verdict: &Verdict) -> Seen {
+fn on_listener(route: &Value, at: &Attachment, namespace: &str, verdict: &Verdict) -> Seen {
     let generation = generation(route);
-    let parent = parent_status(route, gateway, listener);
+    let parents = route.pointer("/status/parents").and_then(Value::as_array);
+    let parent = parents.into_iter().flatten().find(|parent| {
+        parent
+            .get("parentRef")
+            .is_some_and(|reference| refers_to(reference, at, namespace))
+    });
     let accepted = match parent.and_then(|parent| said(parent, "Accepted", generation)) {
         None => Progress::pending("Envoy Gateway has not looked at the route yet."),
         Some(accepted) if accepted.status == "True" => Progress::Done,
@@ -144,16 +130,11 @@ fn on_listener(route: &Value, gateway: &ObjectKey, listener: &str, verdict: &Ver
     }
 }
 
-fn parent_status<'a>(route: &'a Value, gateway: &ObjectKey, listener: &str) -> Option<&'a Value> {
-    let own = route
-        .pointer("/metadata/namespace")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let parents = route.pointer("/status/parents")?.as_array()?;
-    parents.iter().find(|parent| {
-        let text = |field: &str| parent.get("parentRef").and_then(|r| r.get(field)?.as_str());
-        text("name") == Some(&gateway.name)
-            && text("namespace").unwrap_or(own) == gateway.namespace
-            && text("sectionName") == Some(listener)
-    })
+fn refers_to(reference: &Value, at: &Attachment, namespace: &str) -> bool {
+    let text = |field: &str| reference.get(field).and_then(Value::as_str);
+    let Attachment { owner, listener } = at;
+    text("kind").unwrap_or("Gateway") == owner.kind.as_str()
+        && text("name") == Some(&owner.name)
+        && text("namespace").unwrap_or(namespace) == owner.namespace
+        && text("sectionName") == Some(listener)
 }

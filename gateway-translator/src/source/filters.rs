@@ -57,6 +57,8 @@ pub(crate) enum FilterScope {
     Http,
     /// Those of a GRPCRoute.
     Grpc,
+    /// None: there is no request to change.
+    None,
 }
 
 /// Changes to headers.
@@ -221,13 +223,13 @@ impl Filter {
         let served = match self.type_ {
             FilterType::RequestHeaderModifier
             | FilterType::ResponseHeaderModifier
-            | FilterType::RequestMirror => true,
+            | FilterType::RequestMirror => scope != FilterScope::None,
             FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors => {
                 scope == FilterScope::Http
             }
             FilterType::ExtensionRef | FilterType::ExternalAuth => false,
         };
-        let foreign = scope == FilterScope::Grpc
+        let foreign = scope != FilterScope::Http
             && (self.request_redirect.is_some() || self.url_rewrite.is_some() || self.cors.is_some());
         if served && !foreign {
             return Ok(());

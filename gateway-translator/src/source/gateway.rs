@@ -1,4 +1,4 @@
-//! Gateway, as a tenant writes it.
+//! Gateway and ListenerSet, as a tenant writes them.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,21 @@ pub(crate) struct GatewaySpec {
     pub(crate) tls: Option<GatewayTls>,
 }
 
+/// `spec` of a ListenerSet.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ListenerSetSpec {
+    /// The CCM says which Gateway lets it attach.
+    pub(crate) parent_ref: Unused,
+    pub(crate) listeners: Vec<Value>,
+}
+
 /// An address that is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SpecAddress {
     #[serde(rename = "type")]
-    pub(crate) type_: Unused,
+    pub(crate) type_: Option<String>,
     pub(crate) value: Option<String>,
 }
 
@@ -39,8 +48,8 @@ pub(crate) struct SpecAddress {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Infrastructure {
-    pub(crate) labels: BTreeMap<String, Value>,
-    pub(crate) annotations: BTreeMap<String, Value>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) parameters_ref: Refused,
 }
 
@@ -48,8 +57,42 @@ pub(crate) struct Infrastructure {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct GatewayTls {
-    pub(crate) frontend: Refused,
-    pub(crate) backend: Refused,
+    pub(crate) frontend: Option<FrontendTls>,
+    /// The CCM says which SyncSecret holds the certificate.
+    pub(crate) backend: Unused,
+}
+
+/// How clients are checked. The CCM decides what is checked against; that there is a check is read here too, so
+/// that none is ever lost on the way.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct FrontendTls {
+    pub(crate) default: FrontendTlsConfig,
+    pub(crate) per_port: Vec<PortTls>,
+}
+
+/// How clients are checked on one port.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PortTls {
+    pub(crate) port: PortNumber,
+    #[serde(default)]
+    pub(crate) tls: FrontendTlsConfig,
+}
+
+/// How clients are checked.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FrontendTlsConfig {
+    pub(crate) validation: Option<Value>,
+}
+
+impl FrontendTls {
+    /// True where clients of this port must be checked.
+    pub(crate) fn validates(&self, port: PortNumber) -> bool {
+        let own = self.per_port.iter().find(|entry| entry.port == port);
+        own.map_or(&self.default, |entry| &entry.tls).validation.is_some()
+    }
 }
 
 /// A listener.

@@ -2,6 +2,62 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What makes two matches equal: they then recognize the same requests, whatever the order and case in which
+/// they were written.
+pub(crate) trait MatchKey {
+    /// Equal for equal matches.
+    fn key(&self) -> String;
+}
+
+impl MatchKey for HttpMatch {
+    fn key(&self) -> String {
+        let Self {
+            path,
+            headers,
+            query_params,
+            method,
+        } = self;
+        let path = path.clone().unwrap_or_default();
+        let type_ = path.type_.unwrap_or(PathMatchType::PathPrefix);
+        let value = path.value.unwrap_or_else(|| "/".to_owned());
+        let value = match (type_, value.trim_end_matches('/')) {
+            (PathMatchType::PathPrefix, "") => "/",
+            (PathMatchType::PathPrefix, prefix) => prefix,
+            _ => &value,
+        };
+        let headers = sorted(headers, |name| name.to_ascii_lowercase());
+        let query_params = sorted(query_params, str::to_owned);
+        format!("{:?}", (type_, value, headers, query_params, method))
+    }
+}
+
+impl MatchKey for GrpcMatch {
+    fn key(&self) -> String {
+        let Self { method, headers } = self;
+        let GrpcMethodMatch {
+            type_,
+            service,
+            method,
+        } = method.clone().unwrap_or_default();
+        let type_ = type_.unwrap_or(ValueMatchType::Exact);
+        let headers = sorted(headers, |name| name.to_ascii_lowercase());
+        format!("{:?}", (type_, service, method, headers))
+    }
+}
+
+/// Of equal names the first counts, says the Gateway API.
+fn sorted(
+    matches: &[ValueMatch],
+    name_of: impl Fn(&str) -> String,
+) -> std::collections::BTreeMap<String, (ValueMatchType, String)> {
+    let mut sorted = std::collections::BTreeMap::new();
+    for ValueMatch { type_, name, value } in matches {
+        let what = (type_.unwrap_or(ValueMatchType::Exact), value.clone());
+        sorted.entry(name_of(name)).or_insert(what);
+    }
+    sorted
+}
+
 /// How one request is recognized.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -1,240 +1,193 @@
-//! Gateway to the hub's Gateway: listeners the CCM found sound, with synced certificates.
+//! Gateway to the hub's Gateway.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use api::v1alpha1::{GatewayDecision, ListenerDecision, route_condition as condition};
-use serde_json::{Value, json};
+use api::annotations;
+use api::v1alpha1::GatewayDecision;
+use serde_json::{Map, Value, json};
 
-use super::{Context, Draft, hub_object, rules};
+use super::clients::{self, ClientChecks};
+use super::listeners::{self, Built, Ports, Terms};
+use super::{Content, Context, Draft, Front, Fronts};
 use crate::names;
 use crate::origin::Source;
-use crate::source::gateway::{GatewaySpec, GatewayTls, Infrastructure, Listener, ListenerTls};
+use crate::output::{Kind, ObjectKey};
+use crate::source::gateway::{GatewaySpec, GatewayTls, Infrastructure, SpecAddress};
 use crate::source::parse;
 use crate::verdict::Problem;
 
-/// Ports that Envoy and what runs beside it in its pod listen on.
-const RESERVED_PORTS: std::ops::RangeInclusive<u16> = 19_000..=19_003;
-/// Listeners below this port move up by [`PORT_SHIFT`] inside the pod, so that Envoy needs no privilege.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
-/// By how much.
-const PORT_SHIFT: u16 = 10_000;
+/// Prefixes whose labels mean something to Kubernetes, Envoy Gateway or us, and all below them.
+const RESERVED_LABEL_PREFIXES: [&str; 4] = ["kubernetes.io", "k8s.io", "envoyproxy.io", "kubelb.k8c.io"];
 
 /// Translates a Gateway. A listener that cannot be served is left out; the others are.
-pub(crate) fn draft<'a>(context: &Context<'a>, source: &Source<'a>) -> Result<Draft<'a>, Problem> {
-    let spec: GatewaySpec = parse("spec", source.spec)?;
-    let mut problems = check_top_level(&spec)?;
-    let GatewayDecision { listeners: decisions } = source.route.spec.gateway.clone().unwrap_or_default();
-    let mut refused = BTreeMap::new();
-    let mut ports = BTreeMap::new();
-    let mut listeners = Vec::new();
-    for (index, decision) in decisions.iter().enumerate() {
-        if decisions
-            .iter()
-            .take(index)
-            .any(|earlier| earlier.name == decision.name)
-        {
-            continue;
-        }
-        match listener(context, &spec.listeners, decision, &mut ports, &mut problems) {
-            Ok(value) => listeners.push(value),
-            Err(problem) => drop(refused.insert(decision.name.clone(), problem)),
-        }
+pub(crate) fn draft<'a>(
+    context: &Context<'a>,
+    source: &Source<'a>,
+    fronts: &mut Fronts,
+) -> Result<Draft<'a>, Problem> {
+    let GatewaySpec {
+        gateway_class_name: _,
+        listeners,
+        addresses,
+        infrastructure,
+        allowed_listeners: _,
+        tls,
+    } = parse("spec", source.spec)?;
+    let GatewayDecision {
+        listeners: decisions,
+        client_validation,
+        backend_client_certificate,
+        listener_sets,
+    } = source.route.spec.gateway.clone().unwrap_or_default();
+    let addresses = requested(context, &addresses)?;
+    let (infrastructure, mut problems) = metadata(context, infrastructure.unwrap_or_default())?;
+    let GatewayTls { frontend, backend: _ } = tls.unwrap_or_default();
+    let clients = ClientChecks::read(context, frontend.unwrap_or_default(), &client_validation);
+    let mut ports = Ports::default();
+    let mut terms = Terms {
+        ports: &mut ports,
+        clients: &clients,
+    };
+    let built = listeners::build(context, &listeners, &decisions, &mut terms, |_, _| Ok(()))?;
+    let Built {
+        values,
+        served,
+        refused,
+        problems: told,
+    } = built;
+    problems.extend(told);
+    let mut spec = Map::new();
+    spec.insert(
+        "gatewayClassName".to_owned(),
+        context.settings.gateway_class.clone().into(),
+    );
+    spec.insert("listeners".to_owned(), values.into());
+    if listener_sets {
+        spec.insert(
+            "allowedListeners".to_owned(),
+            json!({"namespaces": {"from": "Same"}}),
+        );
     }
-    if listeners.is_empty() {
-        let none = || Problem::unsupported("spec.gateway names no listener to serve.");
-        return Err(refused.into_values().next().unwrap_or_else(none));
+    if !addresses.is_empty() {
+        spec.insert("addresses".to_owned(), addresses.into());
     }
-    problems.extend(refused.values().cloned());
-    let spec = json!({"gatewayClassName": context.settings.gateway_class, "listeners": listeners});
-    let name = names::gateway(&source.origin.namespace, &source.origin.name);
+    if !infrastructure.is_empty() {
+        spec.insert("infrastructure".to_owned(), infrastructure.into());
+    }
+    let backend = backend_client_certificate.map(|name| clients::backend(context, &name));
+    let backend = match backend {
+        Some(Err(problem)) => {
+            problems.push(problem);
+            None
+        }
+        Some(Ok(backend)) => Some(backend),
+        None => None,
+    };
+    if let Some(tls) = gateway_tls(clients.frontend(), backend) {
+        spec.insert("tls".to_owned(), tls);
+    }
+    let key = ObjectKey::new(
+        Kind::Gateway,
+        &context.input.namespace,
+        names::gateway(&source.origin.namespace, &source.origin.name),
+    );
+    fronts.insert(key.clone(), Front { ports, clients });
     Ok(Draft {
-        object: hub_object(context, source, name, &spec),
+        content: Content::Listeners {
+            gateway: key.clone(),
+            spec: spec.into(),
+            served,
+        },
+        key,
         backends: None,
         problems,
         refused_listeners: refused,
     })
 }
 
-/// Fields beside the listeners. What would have no effect on the hub is refused, or told.
-fn check_top_level(spec: &GatewaySpec) -> Result<Vec<Problem>, Problem> {
-    let GatewaySpec {
-        gateway_class_name: _,
-        listeners: _,
-        addresses,
-        infrastructure,
-        allowed_listeners: _,
-        tls,
-    } = spec;
-    if addresses
-        .iter()
-        .any(|address| address.value.as_deref().is_some_and(|value| !value.is_empty()))
-    {
-        return Err(Problem::unsupported(
-            "spec.addresses: the hub chooses the addresses of a Gateway.",
-        ));
+fn gateway_tls(frontend: Option<Value>, backend: Option<Value>) -> Option<Value> {
+    let mut tls = Map::new();
+    for (name, value) in [("frontend", frontend), ("backend", backend)] {
+        if let Some(value) = value {
+            tls.insert(name.to_owned(), value);
+        }
     }
-    if let Some(GatewayTls { frontend, backend }) = tls {
-        frontend.check("spec.tls.frontend", "is not served")?;
-        backend.check("spec.tls.backend", "is not served")?;
+    (!tls.is_empty()).then(|| tls.into())
+}
+
+/// Addresses that were asked for by value. One without a value is any address, as without asking.
+fn requested(context: &Context<'_>, addresses: &[SpecAddress]) -> Result<Vec<Value>, Problem> {
+    let mut all = Vec::new();
+    for (index, SpecAddress { type_, value }) in addresses.iter().enumerate() {
+        let Some(text) = value.as_deref().filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let path = format!("spec.addresses[{index}]");
+        if type_.as_deref().is_some_and(|type_| type_ != "IPAddress") {
+            return Err(Problem::unsupported(format!(
+                "{path}: only addresses of type IPAddress can be asked for."
+            )));
+        }
+        let Ok(address) = text.parse::<IpAddr>() else {
+            return Err(Problem::unsupported(format!(
+                "{path}: {text:?} is not an IP address."
+            )));
+        };
+        let address = address.to_canonical();
+        if context.settings.gateway_addresses.check(address).is_err() {
+            return Err(Problem::unsupported(format!(
+                "{path}: the hub does not let the tenant ask for {address}."
+            )));
+        }
+        all.push(json!({"type": "IPAddress", "value": address.to_string()}));
     }
-    let Some(Infrastructure {
-        labels,
-        annotations,
+    Ok(all)
+}
+
+/// `spec.infrastructure` of the hub Gateway. What has no effect is told.
+fn metadata(
+    context: &Context<'_>,
+    infrastructure: Infrastructure,
+) -> Result<(Map<String, Value>, Vec<Problem>), Problem> {
+    let Infrastructure {
+        mut labels,
+        mut annotations,
         parameters_ref,
-    }) = infrastructure
-    else {
-        return Ok(Vec::new());
-    };
+    } = infrastructure;
     parameters_ref.check(
         "spec.infrastructure.parametersRef",
         "is refused: the hub sets what runs a Gateway",
     )?;
-    let told = [
-        ("labels", labels.is_empty()),
-        ("annotations", annotations.is_empty()),
-    ];
-    let told = told.into_iter().filter(|(_, is_empty)| !is_empty);
-    Ok(told
-        .map(|(field, _)| {
-            Problem::unsupported(format!("spec.infrastructure.{field} has no effect on the hub."))
-        })
-        .collect())
-}
-
-fn listener(
-    context: &Context<'_>,
-    listeners: &[Value],
-    decision: &ListenerDecision,
-    ports: &mut BTreeMap<u16, u16>,
-    problems: &mut Vec<Problem>,
-) -> Result<Value, Problem> {
-    let named = |value: &&Value| value.get("name").and_then(Value::as_str) == Some(&decision.name);
-    let path = format!("spec.listeners[{}]", decision.name);
-    let Some(value) = listeners.iter().find(named) else {
-        return Err(Problem::unsupported(format!("{path} is not in the resource.")));
-    };
-    let Listener {
-        name,
-        hostname,
-        port,
-        protocol,
-        tls,
-        _allowed_routes: _,
-    } = parse(&path, value)?;
-    // The API server turns an empty host name into none.
-    let hostname = hostname.filter(|name| !name.is_empty());
-    if let Some(hostname) = &hostname {
-        rules::check_hostname(
-            &format!("{path}.hostname"),
-            hostname,
-            &context.settings.allowed_domains,
-        )?;
-    }
-    let mut listener = json!({
-        "name": name,
-        "port": port,
-        "protocol": protocol,
-        "allowedRoutes": {
-            "namespaces": {"from": "Same"},
-            "kinds": [
-                {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"},
-                {"group": "gateway.networking.k8s.io", "kind": "GRPCRoute"},
-            ],
-        },
-    });
-    let certificates = match (protocol.as_str(), tls) {
-        ("HTTP", None) => Vec::new(),
-        ("HTTPS", Some(tls)) => certificates(context, &path, &tls, decision, problems)?,
-        ("HTTP", Some(_)) => {
-            return Err(Problem::unsupported(format!(
-                "{path}.tls is not allowed where protocol is HTTP."
-            )));
-        }
-        ("HTTPS", None) => return Err(Problem::unsupported(format!("{path}.tls is missing."))),
-        _ => {
-            return Err(Problem::unsupported(format!(
-                "{path}.protocol: {protocol:?} is not served."
-            )));
-        }
-    };
-    check_port(&path, port.get(), ports)?;
-    if let Some(fields) = listener.as_object_mut() {
-        if let Some(hostname) = hostname {
-            fields.insert("hostname".to_owned(), hostname.into());
-        }
-        if !certificates.is_empty() {
-            fields.insert(
-                "tls".to_owned(),
-                json!({"mode": "Terminate", "certificateRefs": certificates}),
-            );
-        }
-    }
-    Ok(listener)
-}
-
-/// The hub Secrets of a listener. While some of its certificates have not arrived it is served with the others.
-fn certificates(
-    context: &Context<'_>,
-    path: &str,
-    tls: &ListenerTls,
-    decision: &ListenerDecision,
-    problems: &mut Vec<Problem>,
-) -> Result<Vec<Value>, Problem> {
-    let ListenerTls {
-        mode,
-        certificate_refs: _,
-        options,
-    } = tls;
-    if let Some(mode) = mode.as_deref().filter(|mode| *mode != "Terminate") {
-        return Err(Problem::unsupported(format!(
-            "{path}.tls.mode: {mode:?} is not served."
-        )));
-    }
-    if !options.is_empty() {
-        return Err(Problem::unsupported(format!("{path}.tls.options is not served.")));
-    }
-    let (arrived, missing): (Vec<_>, Vec<_>) = decision
-        .certificates
-        .iter()
-        .partition(|name| context.secrets.contains(name.as_str()));
-    let mut missing = missing.into_iter().map(|name| {
-        let message = format!("{path}.tls: the certificate in SyncSecret {name} has not arrived.");
-        Problem::new(condition::REASON_SECRET_NOT_FOUND, message)
-    });
-    if arrived.is_empty() {
-        let none = || {
-            Problem::new(
-                condition::REASON_SECRET_NOT_FOUND,
-                format!("{path}.tls has no certificate."),
-            )
-        };
-        return Err(missing.next().unwrap_or_else(none));
-    }
-    problems.extend(missing);
-    let namespace = &context.input.namespace;
-    let reference = |name: &String| json!({"kind": "Secret", "name": names::secret(namespace, name)});
-    Ok(arrived.into_iter().map(reference).collect())
-}
-
-/// Two listeners may share a port, but two ports may not meet inside the pod: Envoy would bind neither.
-fn check_port(path: &str, port: u16, ports: &mut BTreeMap<u16, u16>) -> Result<(), Problem> {
-    let inside = if port < FIRST_UNPRIVILEGED_PORT {
-        port + PORT_SHIFT
+    let asked = [labels.len(), annotations.len()];
+    if context.settings.infrastructure_metadata {
+        labels.retain(|key, value| !is_reserved(key) && api::meta::is_label_value(value));
+        annotations = annotations::propagated(&annotations, &context.settings.annotations);
     } else {
-        port
-    };
-    if RESERVED_PORTS.contains(&inside) {
-        return Err(Problem::unsupported(format!(
-            "{path}.port: {port} is reserved for the proxy itself."
-        )));
+        labels.clear();
+        annotations.clear();
     }
-    match ports.insert(inside, port) {
-        Some(other) if other != port => {
-            ports.insert(inside, other);
-            Err(Problem::unsupported(format!(
-                "{path}.port: {port} cannot be served together with {other}."
-            )))
+    let mut kept = Map::new();
+    let mut problems = Vec::new();
+    for ((field, all), asked) in [("labels", labels), ("annotations", annotations)]
+        .into_iter()
+        .zip(asked)
+    {
+        if all.len() < asked {
+            let what = if all.is_empty() { "has" } else { "has in part" };
+            problems.push(Problem::unsupported(format!(
+                "spec.infrastructure.{field} {what} no effect on the hub."
+            )));
         }
-        _ => Ok(()),
+        if !all.is_empty() {
+            kept.insert(field.to_owned(), json!(all));
+        }
     }
+    Ok((kept, problems))
+}
+
+fn is_reserved(key: &str) -> bool {
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    RESERVED_LABEL_PREFIXES
+        .iter()
+        .any(|reserved| prefix == *reserved || prefix.ends_with(&format!(".{reserved}")))
 }

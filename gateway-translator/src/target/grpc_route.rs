@@ -1,6 +1,8 @@
 //! GRPCRoute to the hub's GRPCRoute.
 
-use super::rules::{Place, Rewriter, draft_route};
+use api::v1alpha1::Protocol;
+
+use super::rules::{Place, Rewriter, Rule, draft_route, keys_of};
 use super::{Context, Draft};
 use crate::origin::Source;
 use crate::source::filters::FilterScope;
@@ -8,8 +10,14 @@ use crate::source::grpc_route::GrpcRule;
 use crate::verdict::Problem;
 
 /// Translates a GRPCRoute.
-pub(crate) fn draft<'a>(context: &Context<'a>, source: &Source<'a>) -> Result<Draft<'a>, Problem> {
-    draft_route(context, source, FilterScope::Grpc, rewrite)
+pub(crate) fn draft<'a>(context: &'a Context<'a>, source: &Source<'a>) -> Result<Draft<'a>, Problem> {
+    draft_route(context, source, Protocol::TCP, FilterScope::Grpc, rewrite)
+}
+
+impl Rule for GrpcRule {
+    fn match_keys(&self) -> Vec<String> {
+        keys_of(&self.matches)
+    }
 }
 
 fn rewrite(rewriter: &mut Rewriter<'_>, index: usize, rule: GrpcRule) -> Result<GrpcRule, Problem> {

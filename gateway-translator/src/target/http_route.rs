@@ -1,6 +1,8 @@
 //! HTTPRoute to the hub's HTTPRoute.
 
-use super::rules::{Place, Rewriter, draft_route};
+use api::v1alpha1::Protocol;
+
+use super::rules::{Place, Rewriter, Rule, draft_route, keys_of};
 use super::{Context, Draft};
 use crate::origin::Source;
 use crate::source::filters::FilterScope;
@@ -8,8 +10,14 @@ use crate::source::http_route::HttpRule;
 use crate::verdict::Problem;
 
 /// Translates an HTTPRoute.
-pub(crate) fn draft<'a>(context: &Context<'a>, source: &Source<'a>) -> Result<Draft<'a>, Problem> {
-    draft_route(context, source, FilterScope::Http, rewrite)
+pub(crate) fn draft<'a>(context: &'a Context<'a>, source: &Source<'a>) -> Result<Draft<'a>, Problem> {
+    draft_route(context, source, Protocol::TCP, FilterScope::Http, rewrite)
+}
+
+impl Rule for HttpRule {
+    fn match_keys(&self) -> Vec<String> {
+        keys_of(&self.matches)
+    }
 }
 
 fn rewrite(rewriter: &mut Rewriter<'_>, index: usize, rule: HttpRule) -> Result<HttpRule, Problem> {

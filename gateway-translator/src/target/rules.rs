@@ -1,196 +1,90 @@
-//! What HTTPRoutes and GRPCRoutes have in common: where they attach, host names, filters and backends.
+//! What all routes have in common: where they attach, host names, filters and backends.
 
 use std::collections::BTreeMap;
 
-use api::domain;
 use api::names::PortNumber;
-use api::v1alpha1::{GatewayReference, GatewayScope, ParentDecision, route_condition as condition};
+use api::v1alpha1::Protocol;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
-use super::{Context, Draft, hub_object};
-use crate::backend::Resolver;
-use crate::domain::hostname;
+use super::{Content, Context, Draft, RouteContent, RuleContent, attachment, hostnames};
+use crate::backend::{Resolver, Terms};
 use crate::names;
 use crate::origin::Source;
+use crate::output::{Kind, ObjectKey};
 use crate::source::filters::{Filter, FilterScope};
 use crate::source::http_route::{BackendObjectReference, BackendRef};
+use crate::source::matches::MatchKey;
 use crate::source::route::RouteSpec;
 use crate::source::{parse, to_json};
 use crate::verdict::Problem;
 
-/// Most parentRefs that the API server takes.
-const MAX_PARENT_REFS: usize = 32;
 /// Port of a reference that leads nowhere. A Service reference must have one.
 const INVALID_BACKEND_PORT: i32 = 80;
 
+/// A rule of some kind of route.
+pub(crate) trait Rule: Default + Serialize + DeserializeOwned {
+    /// What makes its matches equal to those of others: one for each match, one where it matches everything.
+    fn match_keys(&self) -> Vec<String>;
+}
+
+/// Keys of a rule that has matches, or none and so matches everything.
+pub(crate) fn keys_of<M: MatchKey + Default>(matches: &[M]) -> Vec<String> {
+    if matches.is_empty() {
+        return vec![M::default().key()];
+    }
+    matches.iter().map(MatchKey::key).collect()
+}
+
 /// Translates a route of any kind; `rewrite` knows the kind's rules.
-pub(crate) fn draft_route<'a, Rule: Default + Serialize + DeserializeOwned>(
-    context: &Context<'a>,
+pub(crate) fn draft_route<'a, R: Rule>(
+    context: &'a Context<'a>,
     source: &Source<'a>,
+    transport: Protocol,
     scope: FilterScope,
-    rewrite: impl Fn(&mut Rewriter<'a>, usize, Rule) -> Result<Rule, Problem>,
+    rewrite: impl Fn(&mut Rewriter<'a>, usize, R) -> Result<R, Problem>,
 ) -> Result<Draft<'a>, Problem> {
     let RouteSpec {
-        parent_refs: unused,
+        parent_refs: _,
         hostnames,
         rules,
-    } = parse::<RouteSpec<Rule>>("spec", source.spec)?;
-    let parents = parent_refs(context, source)?;
-    check_hostnames(context, source, &hostnames)?;
-    let mut rewriter = Rewriter::new(context, source, scope);
-    let rules = rules
-        .into_iter()
-        .enumerate()
-        .map(|(index, rule)| rewrite(&mut rewriter, index, rule));
-    let rules = rules.collect::<Result<Vec<_>, _>>()?;
-    let spec = to_json(&RouteSpec {
-        parent_refs: unused,
-        hostnames,
-        rules,
-    })?;
-    let spec = with_parents(spec, parents);
-    let name = names::route(source.kind, &source.origin.namespace, &source.origin.name);
+    } = parse::<RouteSpec<R>>("spec", source.spec)?;
+    let attachments = attachment::attachments(context, source)?;
+    if !hostnames.is_empty() && matches!(source.kind, Kind::TcpRoute | Kind::UdpRoute) {
+        return Err(Problem::unsupported(format!(
+            "spec.hostnames is not allowed in a {}.",
+            source.kind.as_str()
+        )));
+    }
+    hostnames::check_route(context, source, &hostnames)?;
+    let mut rewriter = Rewriter::new(context, source, transport, scope);
+    let mut contents = Vec::with_capacity(rules.len());
+    for (index, rule) in rules.into_iter().enumerate() {
+        let rule = rewrite(&mut rewriter, index, rule)?;
+        contents.push(RuleContent {
+            match_keys: rule.match_keys(),
+            value: to_json(&rule)?,
+        });
+    }
     let Rewriter {
         scope: _,
         resolver,
-        problems,
+        mut problems,
     } = rewriter;
+    let backends = resolver.finish();
+    problems.extend(backends.problems.iter().cloned());
+    let name = names::route(source.kind, &source.origin.namespace, &source.origin.name);
     Ok(Draft {
-        object: hub_object(context, source, name, &spec),
-        backends: Some(resolver.finish()),
+        key: ObjectKey::new(source.kind, &context.input.namespace, name),
+        content: Content::Route(RouteContent {
+            hostnames,
+            rules: contents,
+            attachments,
+        }),
+        backends: Some(backends),
         problems,
         refused_listeners: BTreeMap::new(),
     })
-}
-
-/// parentRefs of the hub route: one for each listener, by name.
-pub(crate) fn parent_refs(context: &Context<'_>, source: &Source<'_>) -> Result<Vec<Value>, Problem> {
-    let mut refs: Vec<Value> = Vec::new();
-    for parent in &source.route.spec.parents {
-        let gateway = hub_gateway(context, source, parent)?;
-        for listener in &parent.listeners {
-            let mut reference = gateway.clone();
-            if let Some(fields) = reference.as_object_mut() {
-                fields.insert("sectionName".to_owned(), listener.clone().into());
-            }
-            if !refs.contains(&reference) {
-                refs.push(reference);
-            }
-        }
-    }
-    match refs.len() {
-        0 => Err(Problem::unsupported(
-            "spec.parents names no listener, so that the route is attached to nothing.",
-        )),
-        1..=MAX_PARENT_REFS => Ok(refs),
-        many => Err(Problem::unsupported(format!(
-            "spec.parents names {many} listeners; a route can be attached to {MAX_PARENT_REFS} at most."
-        ))),
-    }
-}
-
-fn hub_gateway(
-    context: &Context<'_>,
-    source: &Source<'_>,
-    parent: &ParentDecision,
-) -> Result<Value, Problem> {
-    let ParentDecision {
-        scope,
-        namespace,
-        name,
-        listeners,
-    } = parent;
-    match scope {
-        GatewayScope::Tenant => Ok(json!({"name": names::gateway(namespace, name)})),
-        GatewayScope::Hub => {
-            let refused = |what: String| Problem::new(condition::REASON_GATEWAY_NOT_ALLOWED, what);
-            let shared = &context.settings.shared_gateways;
-            let Some(gateway) = shared
-                .iter()
-                .find(|g| g.namespace == *namespace && g.name == *name)
-            else {
-                return Err(refused(format!(
-                    "The tenant may not use the Gateway {namespace}/{name} of the hub."
-                )));
-            };
-            let kind = source.kind.as_str();
-            for listener in listeners {
-                let found = gateway.listeners.iter().find(|l| l.name == *listener);
-                if !found.is_some_and(|l| l.kinds.is_empty() || l.kinds.iter().any(|k| k == kind)) {
-                    return Err(refused(format!(
-                        "The listener {listener:?} of the Gateway {namespace}/{name} does not take this {kind}."
-                    )));
-                }
-            }
-            Ok(json!({"namespace": namespace, "name": name}))
-        }
-    }
-}
-
-/// Checks the host names of a route: form, domains, and who holds them where Gateways are shared.
-pub(crate) fn check_hostnames(
-    context: &Context<'_>,
-    source: &Source<'_>,
-    hostnames: &[String],
-) -> Result<(), Problem> {
-    for name in hostnames {
-        check_hostname("spec.hostnames", name, &context.settings.allowed_domains)?;
-    }
-    let shared = source
-        .route
-        .spec
-        .parents
-        .iter()
-        .filter(|parent| parent.scope == GatewayScope::Hub);
-    for parent in shared {
-        if hostnames.is_empty() {
-            return Err(Problem::new(
-                condition::REASON_DOMAIN_NOT_ALLOWED,
-                format!(
-                    "spec.hostnames is empty: on the Gateway {}/{}, which tenants share, a route needs host names.",
-                    parent.namespace, parent.name
-                ),
-            ));
-        }
-        let gateway = GatewayReference {
-            namespace: parent.namespace.clone(),
-            name: parent.name.clone(),
-        };
-        for name in hostnames {
-            if !context
-                .input
-                .claims
-                .holds(&context.input.namespace, &gateway, name)
-            {
-                return Err(Problem::new(
-                    condition::REASON_HOSTNAME_CONFLICT,
-                    format!(
-                        "{name} is held by another tenant on the Gateway {}/{}.",
-                        parent.namespace, parent.name
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Checks the form and the domain of one host name.
-pub(crate) fn check_hostname(path: &str, name: &str, domains: &[String]) -> Result<(), Problem> {
-    if !hostname::is_hostname(name) {
-        return Err(Problem::unsupported(format!(
-            "{path}: {name:?} is not a host name."
-        )));
-    }
-    if !domain::is_allowed(name, domains) {
-        return Err(Problem::new(
-            condition::REASON_DOMAIN_NOT_ALLOWED,
-            format!("{path}: {name} is not within the tenant's allowedDomains."),
-        ));
-    }
-    Ok(())
 }
 
 /// Rewrites the filters and backends of one route.
@@ -231,8 +125,18 @@ impl Place {
 }
 
 impl<'a> Rewriter<'a> {
-    pub(crate) fn new(context: &Context<'a>, source: &Source<'a>, scope: FilterScope) -> Self {
-        let resolver = Resolver::new(source.route, &context.settings.node_ports);
+    pub(crate) fn new(
+        context: &'a Context<'a>,
+        source: &Source<'a>,
+        transport: Protocol,
+        scope: FilterScope,
+    ) -> Self {
+        let terms = Terms {
+            node_ports: &context.settings.node_ports,
+            authorities: &context.authorities,
+            transport,
+        };
+        let resolver = Resolver::new(source.route, terms);
         Self {
             scope,
             resolver,
@@ -311,12 +215,4 @@ impl<'a> Rewriter<'a> {
             },
         })
     }
-}
-
-/// `spec` of a hub route: what was parsed and rewritten, with our parentRefs.
-pub(crate) fn with_parents(mut spec: Value, parent_refs: Vec<Value>) -> Value {
-    if let Some(fields) = spec.as_object_mut() {
-        fields.insert("parentRefs".to_owned(), parent_refs.into());
-    }
-    spec
 }

@@ -7,5 +7,6 @@
 )]
 
 mod golden;
+mod precedence;
 mod props;
 mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::support::{Case, CaseRoute, describe};
 use api::v1alpha1::{GatewayReference, Route, SharedGateway, SharedListener};
-use gateway_translator::{Claimant, Settings, claims, facts, translate};
+use gateway_translator::{Claimant, Kind, Settings, claims, facts, translate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -100,7 +100,9 @@ proptest! {
     #[test]
     fn no_resource_makes_it_panic(
         spec in any_json(),
-        kind in prop::sample::select(vec!["Gateway", "HTTPRoute", "GRPCRoute", "Ingress"]),
+        kind in prop::sample::select(vec![
+            "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Ingress",
+        ]),
         hosts in prop::collection::vec("\\PC{0,20}", 0..3),
     ) {
         let decided = json!({
@@ -318,17 +320,15 @@ fn more_than_a_thousand_addresses_need_more_than_one_slice() {
     let output = translate(&case.input(), &case.settings());
     let slices = output
         .objects
-        .endpoint_slices
-        .iter()
+        .of(Kind::EndpointSlice)
         .map(|s| s.value["endpoints"].as_array().unwrap().len());
-    let service = output.objects.services.len();
+    let service = output.objects.of(Kind::Service).count();
     assert_eq!(slices.sum::<usize>(), service * 1001);
-    assert_eq!(output.objects.endpoint_slices.len(), service * 2);
+    assert_eq!(output.objects.of(Kind::EndpointSlice).count(), service * 2);
     assert!(
         output
             .objects
-            .endpoint_slices
-            .iter()
+            .of(Kind::EndpointSlice)
             .any(|s| s.key.name.ends_with("-ipv4-1"))
     );
 }

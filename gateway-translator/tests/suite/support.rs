@@ -6,7 +6,8 @@ use std::sync::Arc;
 use api::condition::ConditionValue;
 use api::endpoint_policy::EndpointPolicy;
 use api::v1alpha1::{
-    Addresses, AddressesSpec, EndpointAddress, Limits, Route, RouteSpec, SharedGateway, SyncSecret,
+    Addresses, AddressesSpec, AnnotationSettings, EndpointAddress, Limits, Route, RouteSpec, SharedGateway,
+    SyncSecret,
 };
 use gateway_translator::{
     Claimant, HubObservations, Input, Kind, ObjectKey, Observed, Output, Problem, Settings, claims, facts,
@@ -46,6 +47,9 @@ pub struct CaseSettings {
     endpoint_cidrs: Vec<ipnet::IpNet>,
     limits: Limits,
     shared_gateways: Vec<SharedGateway>,
+    address_cidrs: Vec<ipnet::IpNet>,
+    infrastructure_metadata: bool,
+    annotations: AnnotationSettings,
 }
 
 impl Default for CaseSettings {
@@ -56,6 +60,9 @@ impl Default for CaseSettings {
             endpoint_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
             limits: Limits::default(),
             shared_gateways: Vec::new(),
+            address_cidrs: Vec::new(),
+            infrastructure_metadata: false,
+            annotations: AnnotationSettings::default(),
         }
     }
 }
@@ -181,6 +188,9 @@ impl Case {
             endpoint_cidrs,
             limits,
             shared_gateways,
+            address_cidrs,
+            infrastructure_metadata,
+            annotations,
         } = &self.settings;
         Settings {
             enabled: *enabled,
@@ -191,6 +201,12 @@ impl Case {
             },
             limits: limits.clone(),
             shared_gateways: shared_gateways.clone(),
+            gateway_addresses: EndpointPolicy {
+                allowed: address_cidrs.clone(),
+                denied: Vec::new(),
+            },
+            infrastructure_metadata: *infrastructure_metadata,
+            annotations: annotations.clone(),
             ..Settings::default()
         }
     }
@@ -342,18 +358,15 @@ fn described_facts(input: &Input, output: &Output, observed: &BTreeMap<String, C
             live.push((ObjectKey::new(Kind::Gateway, namespace, name), value, true));
         }
     }
-    let of = |kind| {
-        let list = live.iter().filter(|(key, _, _)| key.kind == kind);
-        list.map(|(_, object, in_sync)| Observed {
-            object,
-            in_sync: *in_sync,
-        })
-        .collect()
-    };
     let observations = HubObservations {
-        gateways: of(Kind::Gateway),
-        http_routes: of(Kind::HttpRoute),
-        grpc_routes: of(Kind::GrpcRoute),
+        objects: live
+            .iter()
+            .map(|(key, object, in_sync)| Observed {
+                kind: key.kind,
+                object,
+                in_sync: *in_sync,
+            })
+            .collect(),
     };
     let told = facts(input, &output.verdicts, &observations)
         .into_iter()

@@ -4,6 +4,7 @@ use api::condition::{self, ConditionValue};
 use api::v1alpha1::config_condition as reason;
 use api::v1alpha1::{Config, ConfigSpec, ConfigStatus};
 use controller_kit::driver::Outcome;
+use gateway_translator::{Kind, Resource};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
@@ -33,6 +34,7 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
         installed,
         &class,
         found.as_deref().map(|c| &c.data),
+        &lacking(ctx),
     );
     let status = status(&config, ready, now());
     let api: Api<Config> = Api::namespaced(ctx.client.clone(), &ctx.options.namespace);
@@ -82,8 +84,41 @@ fn accepted(spec: &ConfigSpec) -> ConditionValue {
     }
 }
 
+/// What Envoy Gateway lacks, as far as it can be seen from here.
+fn lacking(ctx: &Context) -> Vec<String> {
+    let objects = &ctx.stores.envoy_gateway;
+    let kinds = objects.not_installed();
+    let mut lacking: Vec<String> = kinds
+        .iter()
+        .map(|kind| {
+            let Resource { group, plural, .. } = kind.resource();
+            format!("the kind {plural}.{group} is not installed")
+        })
+        .collect();
+    let policies = objects.all(Kind::EnvoyPatchPolicy);
+    if policies.iter().any(|policy| is_disabled(&policy.data)) {
+        lacking.push("its setting extensionApis.enableEnvoyPatchPolicy is off".to_owned());
+    }
+    lacking
+}
+
+fn is_disabled(policy: &Value) -> bool {
+    let items = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_array).cloned();
+    let ancestors = items(policy, "/status/ancestors").unwrap_or_default();
+    let mut conditions = ancestors
+        .iter()
+        .flat_map(|ancestor| items(ancestor, "/conditions").unwrap_or_default());
+    conditions.any(|condition| condition.get("reason") == Some(&Value::from("Disabled")))
+}
+
 /// `class` is the GatewayClass's content beside its metadata.
-fn envoy_gateway(enabled: bool, installed: bool, name: &str, class: Option<&Value>) -> ConditionValue {
+fn envoy_gateway(
+    enabled: bool,
+    installed: bool,
+    name: &str,
+    class: Option<&Value>,
+    lacking: &[String],
+) -> ConditionValue {
     let not = |message: String| {
         ConditionValue::new(
             reason::ENVOY_GATEWAY_READY,
@@ -107,6 +142,17 @@ fn envoy_gateway(enabled: bool, installed: bool, name: &str, class: Option<&Valu
         .flatten()
         .find(|c| c.get("type") == Some(&Value::from("Accepted")));
     match accepted {
+        Some(c) if c.get("status") == Some(&Value::from("True")) && !lacking.is_empty() => {
+            ConditionValue::new(
+                reason::ENVOY_GATEWAY_READY,
+                false,
+                reason::REASON_SETTING_MISSING,
+                format!(
+                    "Envoy Gateway is not all that routes need: {}",
+                    lacking.join("; ")
+                ),
+            )
+        }
         Some(c) if c.get("status") == Some(&Value::from("True")) => ConditionValue::new(
             reason::ENVOY_GATEWAY_READY,
             true,
@@ -135,17 +181,26 @@ mod tests {
         let waiting = json!({"status": {"conditions": [{"type": "Accepted", "status": "Unknown", "message": "waiting"}]}});
         let accepted = json!({"status": {"conditions": [{"type": "Accepted", "status": "True"}]}});
         let said: Vec<String> = [
-            envoy_gateway(false, true, "kubelb", None),
-            envoy_gateway(true, false, "kubelb", None),
-            envoy_gateway(true, true, "kubelb", None),
-            envoy_gateway(true, true, "kubelb", Some(&json!({}))),
-            envoy_gateway(true, true, "kubelb", Some(&waiting)),
-            envoy_gateway(true, true, "kubelb", Some(&accepted)),
+            envoy_gateway(false, true, "kubelb", None, &[]),
+            envoy_gateway(true, false, "kubelb", None, &[]),
+            envoy_gateway(true, true, "kubelb", None, &[]),
+            envoy_gateway(true, true, "kubelb", Some(&json!({})), &[]),
+            envoy_gateway(true, true, "kubelb", Some(&waiting), &[]),
+            envoy_gateway(true, true, "kubelb", Some(&accepted), &["a".into(), "b".into()]),
+            envoy_gateway(true, true, "kubelb", Some(&accepted), &[]),
         ]
         .into_iter()
         .map(|c| format!("{} {}: {}", c.status.as_str(), c.reason, c.message))
         .collect();
         insta::assert_yaml_snapshot!(said);
+    }
+
+    #[test]
+    fn a_policy_that_envoy_gateway_leaves_aside_tells_that_they_are_switched_off() {
+        let said = |reason: &str| json!({"status": {"ancestors": [{"conditions": [{"reason": reason}]}]}});
+        assert!(is_disabled(&said("Disabled")));
+        assert!(!is_disabled(&said("Accepted")));
+        assert!(!is_disabled(&json!({})));
     }
 
     #[test]

@@ -223,7 +223,16 @@ impl Hub {
         self.route(namespace, "HTTPRoute", "shop", route, decisions);
     }
 
-    fn route(&self, namespace: &str, kind: &str, name: &str, spec: Value, decisions: Value) {
+    /// A certificate with its key, whatever is in it.
+    pub fn certificate(&self, namespace: &str, name: &str) {
+        let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "SyncSecret",
+            "metadata": {"name": name, "generation": 1},
+            "spec": {"type": "kubernetes.io/tls", "data": {"tls.crt": "QQ==", "tls.key": "QQ=="}}});
+        self.memory
+            .put(&format!("{OURS}/namespaces/{namespace}/syncsecrets"), object);
+    }
+
+    pub fn route(&self, namespace: &str, kind: &str, name: &str, spec: Value, decisions: Value) {
         let uid = format!("uid-of-{kind}").to_lowercase();
         let resource = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "spec": spec,
             "metadata": {"namespace": "shop", "name": name, "uid": uid, "generation": 1}});

@@ -62,11 +62,17 @@ impl KubeconfigFile {
         })
     }
 
-    /// Counts readings as `<prefix>_kubeconfig_reloads_total{result}`.
-    pub fn metrics(mut self, metrics: &Metrics, prefix: &str) -> Result<Self, MetricsError> {
+    /// Makes `<prefix>_kubeconfig_reloads_total{result}`, for [`KubeconfigFile::counting`].
+    pub fn metrics(metrics: &Metrics, prefix: &str) -> Result<IntCounterVec, MetricsError> {
         let name = format!("{prefix}_kubeconfig_reloads_total");
-        self.reloads = Some(metrics.counters(&name, "Changes of the kubeconfig file.", &["result"])?);
-        Ok(self)
+        metrics.counters(&name, "Changes of the kubeconfig file.", &["result"])
+    }
+
+    /// Counts readings there.
+    #[must_use]
+    pub fn counting(mut self, reloads: IntCounterVec) -> Self {
+        self.reloads = Some(reloads);
+        self
     }
 
     /// How often the file is looked at; every 5 seconds unless told.

@@ -32,8 +32,7 @@ async fn a_changed_file_gives_a_new_client_and_bad_content_keeps_the_old_one() {
         .await
         .unwrap();
     let file = file
-        .metrics(&metrics, "t")
-        .unwrap()
+        .counting(KubeconfigFile::metrics(&metrics, "t").unwrap())
         .poll_every(Duration::from_millis(5));
     let mut connections = file.subscribe();
     assert_eq!(

@@ -3,7 +3,7 @@
 //! It keeps resource versions, refuses stale writes, honours uid preconditions, keeps finalized objects until
 //! their finalizers are gone, and does not count a write that changes nothing. It knows no schema, defaults
 //! nothing and validates nothing: a real API server is needed for that. Label selectors are honoured for
-//! equality only.
+//! equality and inequality only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -183,7 +183,7 @@ fn events_after(
     world: &Mutex<World>,
     seen: u64,
     target: &Target,
-    selector: &[(String, String)],
+    selector: &[(String, String, bool)],
 ) -> (u64, Vec<Value>) {
     let world = world.lock().unwrap_or_else(PoisonError::into_inner);
     let later = world
@@ -210,7 +210,8 @@ fn belongs(key: &Key, target: &Target) -> bool {
         && (target.namespace.is_empty() || *namespace == target.namespace)
 }
 
-fn selector(request: &Recorded) -> Vec<(String, String)> {
+/// Key, value, and whether the label shall have it.
+fn selector(request: &Recorded) -> Vec<(String, String, bool)> {
     let text = request
         .query
         .get("labelSelector")
@@ -219,18 +220,19 @@ fn selector(request: &Recorded) -> Vec<(String, String)> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     pairs
         .map(|(key, value)| {
-            (
-                key.trim().to_owned(),
-                value.trim_start_matches('=').trim().to_owned(),
-            )
+            let value = value.trim_start_matches('=').trim().to_owned();
+            match key.trim().strip_suffix('!') {
+                Some(key) => (key.trim().to_owned(), value, false),
+                None => (key.trim().to_owned(), value, true),
+            }
         })
         .collect()
 }
 
-fn selects(selector: &[(String, String)], object: &Value) -> bool {
+fn selects(selector: &[(String, String, bool)], object: &Value) -> bool {
     selector
         .iter()
-        .all(|(key, value)| object["metadata"]["labels"][key] == **value)
+        .all(|(key, value, wanted)| (object["metadata"]["labels"][key] == **value) == *wanted)
 }
 
 impl World {

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt};
 use kube::{
     Resource,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, watcher},
@@ -13,7 +12,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, Hook, Modify, State, Store, Watch, WatchMetrics, Watchable};
+use super::{Event, Guarded, Hook, Modify, State, Store, Watch, WatchMetrics, Watchable};
 use crate::{backoff::jitter, error, object::ObjectKey, ready::Handle};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -95,7 +94,7 @@ async fn sleep(period: Duration, stop: &CancellationToken) -> bool {
 impl<K: Watchable> Feeder<K> {
     async fn feed<S>(&mut self, mut events: S, optional: bool) -> End
     where
-        S: Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<K>>>> + Unpin,
+        S: Stream<Item = watcher::Result<watcher::Event<Guarded<K>>>> + Unpin,
     {
         while let Some(event) = events.next().await {
             match event {
@@ -130,7 +129,7 @@ impl<K: Watchable> Feeder<K> {
         relist
     }
 
-    fn on_event(&mut self, event: watcher::Event<DeserializeGuard<K>>) {
+    fn on_event(&mut self, event: watcher::Event<Guarded<K>>) {
         match event {
             watcher::Event::Init => {
                 self.fresh.clear();
@@ -152,7 +151,7 @@ impl<K: Watchable> Feeder<K> {
         }
     }
 
-    fn on_listed(&mut self, object: DeserializeGuard<K>) {
+    fn on_listed(&mut self, object: Guarded<K>) {
         let key = ObjectKey::of(&object);
         match self.decode(&key, object) {
             Some(object) => self.fresh.push(object),
@@ -178,7 +177,7 @@ impl<K: Watchable> Feeder<K> {
         }
     }
 
-    fn on_applied(&mut self, object: DeserializeGuard<K>) {
+    fn on_applied(&mut self, object: Guarded<K>) {
         let key = ObjectKey::of(&object);
         match self.decode(&key, object) {
             Some(object) => {
@@ -193,8 +192,8 @@ impl<K: Watchable> Feeder<K> {
         }
     }
 
-    fn decode(&self, key: &ObjectKey, object: DeserializeGuard<K>) -> Option<Arc<K>> {
-        match object.0 {
+    fn decode(&self, key: &ObjectKey, object: Guarded<K>) -> Option<Arc<K>> {
+        match object.0.0 {
             Ok(mut object) => {
                 strip(&mut object);
                 if let Some(modify) = &self.modify {

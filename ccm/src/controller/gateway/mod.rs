@@ -4,6 +4,7 @@
 //! the right order, and telling. Needs come before what needs them: shadow Services, Secrets, Routes; removal
 //! goes the other way round.
 
+mod authorities;
 mod stores;
 mod write;
 
@@ -11,14 +12,14 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use controller_kit::driver::Outcome;
-use gateway_semantics::{Event, EventType, ObjectKind, ObjectRef, RouteKind, Settings, evaluate};
+use gateway_semantics::{Event, EventType, ObjectKind, ObjectRef, Settings, evaluate};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
 use crate::convert::origin::Origin;
 use crate::hub::refusal::Refusal;
-use crate::metrics::KindMetrics;
+use crate::metrics::{Changes, KindMetrics};
 use crate::notice::Notice;
 pub use stores::{Shared, Stores};
 
@@ -34,6 +35,8 @@ pub struct GatewayMetrics {
     pub http_routes: KindMetrics,
     /// GRPCRoutes.
     pub grpc_routes: KindMetrics,
+    /// Certificates that are brought to the hub.
+    pub sync_secrets: Changes,
 }
 
 impl GatewayMetrics {
@@ -43,6 +46,13 @@ impl GatewayMetrics {
             "HTTPRoute" => Some(&self.http_routes),
             "GRPCRoute" => Some(&self.grpc_routes),
             _ => None,
+        }
+    }
+
+    fn changes_of(&self, kind: &str) -> Option<&Changes> {
+        match kind {
+            write::SECRET_ORIGIN | write::CONFIG_MAP_ORIGIN => Some(&self.sync_secrets),
+            kind => self.of(kind).map(KindMetrics::changes),
         }
     }
 }
@@ -74,7 +84,10 @@ impl GatewayApi {
             return Ok(Outcome::done());
         };
         let started = Instant::now();
-        let snapshot = self.stores.snapshot(&self.context.hub_namespace)?;
+        let snapshot = self
+            .stores
+            .snapshot(&self.context.hub_namespace, &self.settings)
+            .await?;
         let outcome = evaluate(&snapshot, &self.settings);
         self.count(&outcome.routes);
 
@@ -89,7 +102,7 @@ impl GatewayApi {
 
         self.tell(outcome.events, &written).await;
         for ((kind, namespace), success) in &written.changed {
-            if let Some(metrics) = self.metrics.of(kind) {
+            if let Some(metrics) = self.metrics.changes_of(kind) {
                 metrics.changed(namespace, started.elapsed(), *success);
             }
         }
@@ -185,6 +198,8 @@ fn api_version(kind: ObjectKind) -> &'static str {
         ObjectKind::ReferenceGrant => stores::REFERENCE_GRANT_API_VERSION,
         ObjectKind::GatewayClass
         | ObjectKind::Gateway
-        | ObjectKind::Route(RouteKind::Http | RouteKind::Grpc) => API_VERSION,
+        | ObjectKind::ListenerSet
+        | ObjectKind::Route(_)
+        | ObjectKind::BackendTlsPolicy => API_VERSION,
     }
 }

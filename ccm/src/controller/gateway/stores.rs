@@ -7,16 +7,18 @@ use controller_kit::object::ObjectError;
 use controller_kit::watch::{Synced, Watch, WatchMetrics, Watched};
 use controller_kit::{CancellationToken, Object};
 use gateway_semantics::{
-    GATEWAY_GROUP, HubFacts, NamespaceFacts, ObjectKind, ObjectRef, RouteFacts, RouteKind, SecretFacts,
-    Snapshot,
+    GATEWAY_GROUP, HubFacts, NamespaceFacts, ObjectKind, ObjectRef, RouteFacts, RouteKind,
+    SLICE_MANAGED_BY_LABEL, SecretFacts, Settings, Snapshot, referenced_authorities,
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
-use super::super::{origin_kind, settings_of};
+use super::super::{ControllerError, origin_kind, settings_of};
+use super::authorities::Authorities;
 use crate::convert::origin::is_ours;
 
 /// ReferenceGrant is served in this version by every bundle that is supported.
@@ -24,7 +26,17 @@ pub const REFERENCE_GRANT_API_VERSION: &str = "gateway.networking.k8s.io/v1beta1
 /// Keys of a TLS Secret. Nothing else of a Secret is kept in memory.
 const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
 /// Kinds whose Route CRs this loop owns.
-pub const ROUTE_ORIGINS: [&str; 3] = ["Gateway", "HTTPRoute", "GRPCRoute"];
+pub const ROUTE_ORIGINS: [&str; 7] = [
+    "Gateway",
+    "ListenerSet",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+];
+/// Who keeps the EndpointSlices of Services with a selector. Those are many, and none of our business.
+const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
 /// Everything that is read.
 pub struct Stores {
@@ -36,14 +48,28 @@ pub struct Stores {
     pub http_routes: Watched<DynamicObject>,
     /// GRPCRoutes.
     pub grpc_routes: Watched<DynamicObject>,
+    /// TLSRoutes.
+    pub tls_routes: Watched<DynamicObject>,
+    /// TCPRoutes.
+    pub tcp_routes: Watched<DynamicObject>,
+    /// UDPRoutes.
+    pub udp_routes: Watched<DynamicObject>,
+    /// ListenerSets.
+    pub listener_sets: Watched<DynamicObject>,
+    /// BackendTLSPolicies.
+    pub backend_tls_policies: Watched<DynamicObject>,
     /// ReferenceGrants.
     pub reference_grants: Watched<DynamicObject>,
     /// Secrets of type `kubernetes.io/tls`.
     pub secrets: Watched<Secret>,
+    /// Certificate authorities in ConfigMaps and Secrets.
+    pub authorities: Authorities,
     /// Namespaces.
     pub namespaces: Watched<Namespace>,
     /// Services.
     pub services: Watched<Service>,
+    /// EndpointSlices that are not kept by the controller for Services with a selector.
+    pub endpoint_slices: Watched<EndpointSlice>,
     /// Routes of this tenant on the hub.
     pub routes: Watched<Route>,
     /// SyncSecrets of this tenant on the hub.
@@ -88,10 +114,24 @@ impl Stores {
             gateways: gateway_api("v1", "Gateway", "gateways"),
             http_routes: gateway_api("v1", "HTTPRoute", "httproutes"),
             grpc_routes: gateway_api("v1", "GRPCRoute", "grpcroutes"),
+            tls_routes: gateway_api("v1", "TLSRoute", "tlsroutes"),
+            tcp_routes: gateway_api("v1", "TCPRoute", "tcproutes"),
+            udp_routes: gateway_api("v1", "UDPRoute", "udproutes"),
+            listener_sets: gateway_api("v1", "ListenerSet", "listenersets"),
+            backend_tls_policies: gateway_api("v1", "BackendTLSPolicy", "backendtlspolicies"),
             reference_grants: gateway_api("v1beta1", "ReferenceGrant", "referencegrants"),
             secrets: Watch::<Secret>::all(tenant.clone())
                 .config(tls_only)
                 .modify(keep_tls_keys)
+                .metrics(metrics)
+                .on_event(hook())
+                .spawn(stop),
+            authorities: Authorities::watch(tenant, hint.clone(), metrics, stop),
+            endpoint_slices: Watch::<EndpointSlice>::all(tenant.clone())
+                .config(
+                    watcher::Config::default()
+                        .labels(&format!("{SLICE_MANAGED_BY_LABEL}!={SLICE_CONTROLLER}")),
+                )
                 .metrics(metrics)
                 .on_event(hook())
                 .spawn(stop),
@@ -120,10 +160,17 @@ impl Stores {
             gateways,
             http_routes,
             grpc_routes,
+            tls_routes,
+            tcp_routes,
+            udp_routes,
+            listener_sets,
+            backend_tls_policies,
             reference_grants,
             secrets,
+            authorities,
             namespaces,
             services,
+            endpoint_slices,
             routes,
             sync_secrets,
             states,
@@ -133,10 +180,18 @@ impl Stores {
             gateways,
             http_routes,
             grpc_routes,
+            tls_routes,
+            tcp_routes,
+            udp_routes,
+            listener_sets,
+            backend_tls_policies,
             reference_grants,
             secrets,
+            &authorities.config_maps,
+            &authorities.secrets,
             namespaces,
             services,
+            endpoint_slices,
             routes,
             sync_secrets,
             states,
@@ -146,36 +201,36 @@ impl Stores {
     /// All of it as plain data.
     ///
     /// # Errors
-    /// When an object is none.
-    pub fn snapshot(&self, hub_namespace: &str) -> Result<Snapshot, ObjectError> {
-        let typed_services = self.services.snapshot();
-        Ok(Snapshot {
+    /// When an object is none, or certificate authorities cannot be read for now.
+    pub async fn snapshot(
+        &self,
+        hub_namespace: &str,
+        settings: &Settings,
+    ) -> Result<Snapshot, ControllerError> {
+        let mut snapshot = Snapshot {
             gateway_classes: values(&self.gateway_classes)?,
             gateways: values(&self.gateways)?,
             http_routes: values(&self.http_routes)?,
             grpc_routes: values(&self.grpc_routes)?,
+            tls_routes: values(&self.tls_routes)?,
+            tcp_routes: values(&self.tcp_routes)?,
+            udp_routes: values(&self.udp_routes)?,
+            listener_sets: values(&self.listener_sets)?,
+            backend_tls_policies: values(&self.backend_tls_policies)?,
             reference_grants: values(&self.reference_grants)?,
-            secrets: self
-                .secrets
-                .snapshot()
-                .iter()
-                .map(|secret| SecretFacts::from_secret(secret))
-                .collect(),
-            namespaces: self
-                .namespaces
-                .snapshot()
-                .iter()
-                .map(|namespace| facts_of(namespace))
-                .collect(),
-            services: typed_services
-                .iter()
-                .map(|service| service.as_ref().clone())
-                .collect(),
+            secrets: copies(&self.secrets, SecretFacts::from_secret),
+            authorities: Vec::new(),
+            namespaces: copies(&self.namespaces, facts_of),
+            services: copies(&self.services, Service::clone),
+            endpoint_slices: copies(&self.endpoint_slices, EndpointSlice::clone),
             hub: HubFacts {
                 state: settings_of(&self.states, hub_namespace),
                 routes: self.route_facts(),
             },
-        })
+        };
+        let wanted = referenced_authorities(&snapshot, settings);
+        snapshot.authorities = self.authorities.facts(wanted).await?;
+        Ok(snapshot)
     }
 
     fn route_facts(&self) -> BTreeMap<String, RouteFacts> {
@@ -198,8 +253,13 @@ impl Stores {
         match kind {
             ObjectKind::GatewayClass => &self.gateway_classes,
             ObjectKind::Gateway => &self.gateways,
+            ObjectKind::ListenerSet => &self.listener_sets,
             ObjectKind::Route(RouteKind::Http) => &self.http_routes,
             ObjectKind::Route(RouteKind::Grpc) => &self.grpc_routes,
+            ObjectKind::Route(RouteKind::Tls) => &self.tls_routes,
+            ObjectKind::Route(RouteKind::Tcp) => &self.tcp_routes,
+            ObjectKind::Route(RouteKind::Udp) => &self.udp_routes,
+            ObjectKind::BackendTlsPolicy => &self.backend_tls_policies,
             ObjectKind::ReferenceGrant => &self.reference_grants,
         }
     }
@@ -207,12 +267,11 @@ impl Stores {
     /// The tenant's object with this UID, if it goes to the hub.
     #[must_use]
     pub fn object_of(&self, uid: &str) -> Option<ObjectRef> {
-        let kinds = [
-            ObjectKind::Gateway,
-            ObjectKind::Route(RouteKind::Http),
-            ObjectKind::Route(RouteKind::Grpc),
-        ];
-        kinds.into_iter().find_map(|kind| {
+        let routes = RouteKind::ALL.map(ObjectKind::Route);
+        let mut kinds = [ObjectKind::Gateway, ObjectKind::ListenerSet]
+            .into_iter()
+            .chain(routes);
+        kinds.find_map(|kind| {
             let objects = self.of_kind(kind).snapshot();
             let object = objects
                 .iter()
@@ -227,6 +286,16 @@ impl Stores {
         })
     }
 
+    /// Namespace of the tenant's Secret with this UID.
+    #[must_use]
+    pub fn namespace_of_secret(&self, uid: &str) -> Option<String> {
+        let secrets = self.secrets.snapshot();
+        let found = secrets
+            .iter()
+            .find(|secret| secret.metadata.uid.as_deref() == Some(uid));
+        found.and_then(|secret| secret.namespace())
+    }
+
     /// What was made from an object that exists but cannot be decoded is not unwanted.
     #[must_use]
     pub fn is_from_undecodable(&self, object: &Object) -> bool {
@@ -237,7 +306,15 @@ impl Stores {
             Some("Gateway") => self.gateways.undecodable(),
             Some("HTTPRoute") => self.http_routes.undecodable(),
             Some("GRPCRoute") => self.grpc_routes.undecodable(),
-            Some("Secret") => self.secrets.undecodable(),
+            Some("TLSRoute") => self.tls_routes.undecodable(),
+            Some("TCPRoute") => self.tcp_routes.undecodable(),
+            Some("UDPRoute") => self.udp_routes.undecodable(),
+            Some("ListenerSet") => self.listener_sets.undecodable(),
+            Some("ConfigMap") => self.authorities.config_maps.undecodable(),
+            Some("Secret") => {
+                let metadata = self.authorities.secrets.undecodable();
+                self.secrets.undecodable().into_iter().chain(metadata).collect()
+            }
             _ => return false,
         };
         unknown
@@ -252,6 +329,10 @@ fn values(store: &Watched<DynamicObject>) -> Result<Vec<Value>, ObjectError> {
         .iter()
         .map(|object| object.value().clone())
         .collect())
+}
+
+fn copies<K, T>(store: &Watched<K>, copy: impl Fn(&K) -> T) -> Vec<T> {
+    store.snapshot().iter().map(|object| copy(object)).collect()
 }
 
 fn facts_of(namespace: &Namespace) -> NamespaceFacts {

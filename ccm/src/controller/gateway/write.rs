@@ -11,7 +11,9 @@ use controller_kit::object::ObjectError;
 use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::Synced;
 use gateway_semantics::{
-    ObjectRef, Outcome, SecretRef, Statuses, merge_class_status, merge_gateway_status, merge_route_parents,
+    AuthorityRef, GATEWAY_COMPONENT, ObjectRef, Outcome, SHADOW_COMPONENT, SLICE_MANAGED_BY,
+    SLICE_MANAGED_BY_LABEL, SecretRef, Statuses, merge_class_status, merge_gateway_status,
+    merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
@@ -20,15 +22,18 @@ use serde_json::{Map, Value};
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
 use super::GatewayApi;
+use super::authorities::CA_KEY;
 use super::stores::ROUTE_ORIGINS;
 use crate::FIELD_MANAGER;
 use crate::convert::origin::{Origin, metadata};
 use crate::hub::refusal::Refusal;
 
 /// Kind in the origin annotations of a SyncSecret.
-const SECRET_ORIGIN: &str = "Secret";
-/// Value of the component label on shadow Services.
-const SHADOW: &str = "shadow-service";
+pub const SECRET_ORIGIN: &str = "Secret";
+/// Kind in the origin annotations of a SyncSecret that was made from a ConfigMap.
+pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
+/// Values of the component label on Services of ours.
+const COMPONENTS: [&str; 2] = [SHADOW_COMPONENT, GATEWAY_COMPONENT];
 
 /// What one run wrote.
 #[derive(Debug, Default)]
@@ -75,14 +80,19 @@ impl GatewayApi {
         synced: &Synced,
         written: &mut Written,
     ) -> Result<(), ControllerError> {
-        let shadows = halves(self.plan_shadows(outcome)?);
+        let services = halves(self.plan_services(outcome)?);
+        let slices = halves(self.plan_slices(outcome)?);
         let secrets = halves(self.plan_secrets(outcome)?);
         let routes = self.plan_routes(outcome)?;
         let tenant = Applier::new(self.context.tenant.clone(), FIELD_MANAGER, &[]);
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]);
 
         let mut result = Ok(());
-        result = result.and(self.note(tenant.execute(shadows.write, None, is_shadow).await, written));
+        result = result.and(self.note(
+            tenant.execute(services.write, None, is_own_service).await,
+            written,
+        ));
+        result = result.and(self.note(tenant.execute(slices.write, None, is_own_slice).await, written));
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
         result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
         if result.is_err() || !written.refused.is_empty() {
@@ -93,24 +103,34 @@ impl GatewayApi {
             hub.execute(secrets.remove, Some(synced), is_sync_secret).await,
             written,
         ));
-        result.and(self.note(
-            tenant.execute(shadows.remove, Some(synced), is_shadow).await,
+        result = result.and(self.note(
+            tenant.execute(slices.remove, Some(synced), is_own_slice).await,
             written,
-        ))
+        ));
+        result.and(
+            self.note(
+                tenant
+                    .execute(services.remove, Some(synced), is_own_service)
+                    .await,
+                written,
+            ),
+        )
     }
 
-    fn plan_shadows(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
+    fn plan_services(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
         let desired = outcome
             .shadow_services
             .iter()
+            .chain(&outcome.gateway_services)
             .map(Object::typed)
             .collect::<Result<Vec<_>, _>>()?;
         let names: BTreeSet<_> = desired.iter().map(|object| object.id().clone()).collect();
-        // Only what may be a shadow is turned into JSON: a cluster may have thousands of other Services.
+        // Only what may be ours is turned into JSON: a cluster may have thousands of other Services.
         let services = self.stores.services.snapshot();
         let candidates = services.iter().filter(|service| {
             let labels = service.metadata.labels.as_ref();
-            labels.is_some_and(|labels| labels.get(COMPONENT_LABEL).is_some_and(|value| value == SHADOW))
+            let component = labels.and_then(|labels| labels.get(COMPONENT_LABEL));
+            component.is_some_and(|component| COMPONENTS.contains(&component.as_str()))
                 || names
                     .iter()
                     .any(|id| service.metadata.name.as_ref() == Some(&id.key.name))
@@ -118,7 +138,17 @@ impl GatewayApi {
         let live = candidates
             .map(|service| Object::typed(service.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(plan(desired, &live, is_shadow))
+        Ok(plan(desired, &live, is_own_service))
+    }
+
+    fn plan_slices(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
+        let desired = outcome
+            .endpoint_slices
+            .iter()
+            .map(Object::typed)
+            .collect::<Result<Vec<_>, _>>()?;
+        let live = self.stores.endpoint_slices.objects()?;
+        Ok(plan(desired, &live, is_own_slice))
     }
 
     fn plan_secrets(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
@@ -126,7 +156,12 @@ impl GatewayApi {
             .sync_secrets
             .iter()
             .filter_map(|secret| self.sync_secret(secret));
+        let authorities = outcome
+            .authorities
+            .iter()
+            .filter_map(|authority| self.sync_authority(authority));
         let desired = wanted
+            .chain(authorities)
             .map(|secret| Object::typed(&secret))
             .collect::<Result<Vec<_>, _>>()?;
         let live = self.stores.sync_secrets.objects()?;
@@ -154,6 +189,32 @@ impl GatewayApi {
             spec: SyncSecretSpec {
                 type_: SyncSecretType::Tls,
                 data: secret.data.clone().unwrap_or_default(),
+            },
+            status: None,
+        })
+    }
+
+    fn sync_authority(&self, wanted: &AuthorityRef) -> Option<SyncSecret> {
+        let AuthorityRef {
+            sync_name,
+            kind,
+            namespace,
+            name,
+            uid: _,
+        } = wanted;
+        let key = (kind.clone(), namespace.clone(), name.clone());
+        let content = self.stores.authorities.content(&key)?;
+        let origin = Origin {
+            kind,
+            namespace,
+            name,
+            uid: sync_name,
+        };
+        Some(SyncSecret {
+            metadata: metadata(origin, &self.context.hub_namespace, BTreeMap::new()),
+            spec: SyncSecretSpec {
+                type_: SyncSecretType::Opaque,
+                data: BTreeMap::from([(CA_KEY.to_owned(), content)]),
             },
             status: None,
         })
@@ -199,11 +260,12 @@ impl GatewayApi {
             tracing::warn!(tenant, object = %id, "an object of this name exists and is not ours: it is left alone");
         }
         let refusals = self.context.refusals(&report);
-        for object in refusals
-            .iter()
-            .filter_map(|r| self.stores.object_of(&r.id.as_ref()?.key.name))
-        {
-            written.note(object.kind.as_str(), &object.namespace, false);
+        for name in refusals.iter().filter_map(|r| Some(&r.id.as_ref()?.key.name)) {
+            if let Some(object) = self.stores.object_of(name) {
+                written.note(object.kind.as_str(), &object.namespace, false);
+            } else if let Some(namespace) = self.stores.namespace_of_secret(name) {
+                written.note(SECRET_ORIGIN, &namespace, false);
+            }
         }
         let is_transient = refusals.iter().any(|refusal| refusal.is_transient);
         written
@@ -225,6 +287,8 @@ impl GatewayApi {
         let Statuses {
             gateway_classes,
             gateways,
+            listener_sets,
+            policies,
             routes,
         } = statuses;
         let controller = &self.settings.controller_name;
@@ -235,6 +299,17 @@ impl GatewayApi {
         }
         for (object, wanted) in gateways {
             let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
+            result = result.and(self.write_status(object, merge, written).await);
+        }
+        for (object, wanted) in listener_sets {
+            let merge =
+                |existing: &Value| merge_listener_set_status(existing, wanted, object.generation, now);
+            result = result.and(self.write_status(object, merge, written).await);
+        }
+        for (object, wanted) in policies {
+            let merge = |existing: &Value| {
+                merge_policy_ancestors(existing, wanted, controller, object.generation, now)
+            };
             result = result.and(self.write_status(object, merge, written).await);
         }
         for (object, wanted) in routes {
@@ -304,12 +379,19 @@ fn replacement(existing: &Value, wanted: Value) -> Value {
     Value::Object(patch)
 }
 
-fn is_shadow(object: &Object) -> bool {
-    object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY) && object.label(COMPONENT_LABEL) == Some(SHADOW)
+fn is_own_service(object: &Object) -> bool {
+    let component = object.label(COMPONENT_LABEL);
+    object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY)
+        && component.is_some_and(|component| COMPONENTS.contains(&component))
+}
+
+fn is_own_slice(object: &Object) -> bool {
+    object.label(SLICE_MANAGED_BY_LABEL) == Some(SLICE_MANAGED_BY)
+        && object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY)
 }
 
 fn is_sync_secret(object: &Object) -> bool {
-    is_made_from(object, &[SECRET_ORIGIN])
+    is_made_from(object, &[SECRET_ORIGIN, CONFIG_MAP_ORIGIN])
 }
 
 fn is_route(object: &Object) -> bool {

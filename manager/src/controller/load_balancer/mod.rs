@@ -166,6 +166,15 @@ fn measure(ctx: &Context, view: &View, desired: &Desired) {
         .filter(|_| desired.fleet)
         .map_or(0, |s| i64::from(s.envoy.replicas));
     let namespace = view.namespace.as_str();
+    let ports = desired
+        .services
+        .iter()
+        .filter_map(|service| service.spec.as_ref()?.ports.as_ref());
+    ctx.metrics.allocated_ports.with_label_values(&[namespace]).set(
+        ports
+            .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
+            .sum(),
+    );
     ctx.metrics
         .load_balancers
         .with_label_values(&[namespace, view.tenant.as_str(), "shared"])

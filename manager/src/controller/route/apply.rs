@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::meta;
 use controller_kit::ReconcileError;
-use controller_kit::apply::ApplyError;
+use controller_kit::apply::{self, ApplyError};
 use controller_kit::diff::plan as diff;
 use controller_kit::object::{Object, ObjectId};
 use gateway_translator::{HubObject, Kind, Objects};
 use kube::ResourceExt;
-use kube::core::{ApiResource, GroupVersionKind};
 
 use crate::build::component;
-use crate::context::{Context, Error, Owner, made_for};
+use crate::context::{Context, Error, FIELD_MANAGER, Owner, made_for};
+use crate::stores::api_resource;
+
+use super::patches::{self, Shrunk};
 
 /// Component of the Services and EndpointSlices behind routes.
 const BACKEND: &str = "backend";
@@ -45,17 +47,19 @@ impl Applied {
 /// When objects cannot be compared. Refusals of the API server are in the answer.
 pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Objects) -> Result<Applied, Error> {
     let tenant = owner.tenant.name_any();
-    let installed = ctx.stores.gateways.is_installed();
     let desired = (objects.iter())
-        .filter(|object| installed || !is_gateway_api(object.key.kind))
+        .filter(|object| is_installed(ctx, object.key.kind))
         .map(object)
         .collect::<Result<Vec<_>, _>>()?;
     let live = live(ctx, namespace)?;
+    let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
+    if synced.is_some() {
+        shrink_patches(ctx, &desired, &live).await?;
+    }
     let plan = diff(desired, &live, made_for(&tenant));
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
     out_of_sync.extend(plan.foreign.iter().chain(&plan.terminating).cloned());
     let mut foreign = plan.foreign.clone();
-    let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
     let report = ctx
         .applier
         .execute(plan, synced.as_ref(), made_for(&tenant))
@@ -106,20 +110,34 @@ fn has_unread(ctx: &Context, namespace: &str) -> bool {
     unread.into_iter().any(|key| key.namespace == namespace)
 }
 
-fn is_gateway_api(kind: Kind) -> bool {
-    match kind {
-        Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute => true,
-        Kind::Secret | Kind::Service | Kind::EndpointSlice => false,
+fn is_installed(ctx: &Context, kind: Kind) -> bool {
+    ctx.stores.envoy_gateway.is_installed(kind)
+        && (kind != Kind::Gateway || ctx.stores.gateways.is_installed())
+}
+
+/// Takes out of the live patches what is not wanted any more, before a listener or route may get the host. Only
+/// where the stores are complete, as for all that is removed.
+async fn shrink_patches(ctx: &Context, desired: &[Object], live: &[Object]) -> Result<(), Error> {
+    let kind = Kind::EnvoyPatchPolicy;
+    let live = live.iter().filter(|object| object.id().kind == kind.as_str());
+    for live in live.filter(|object| !object.is_terminating()) {
+        let desired = desired.iter().find(|object| object.id() == live.id());
+        match patches::shrunk(live.value(), desired.map(Object::value)) {
+            Shrunk::Unchanged => {}
+            Shrunk::To(value) => {
+                let object = Object::from_value(value, &api_resource(kind))?;
+                apply::apply(&ctx.client, FIELD_MANAGER, &object).await?;
+            }
+            Shrunk::Gone => apply::delete(&ctx.client, live).await?,
+        }
     }
+    Ok(())
 }
 
 fn object(object: &HubObject) -> Result<Object, Error> {
-    let kind = object.key.kind;
-    let version = kind.api_version().rsplit('/').next().unwrap_or("v1").to_owned();
-    let gvk = GroupVersionKind::gvk(kind.group(), &version, kind.as_str());
     Ok(Object::from_value(
         object.value.clone(),
-        &ApiResource::from_gvk_with_plural(&gvk, kind.plural()),
+        &api_resource(object.key.kind),
     )?)
 }
 
@@ -129,8 +147,7 @@ fn live(ctx: &Context, namespace: &str) -> Result<Vec<Object>, Error> {
     all.extend(stores.services.objects_in(namespace)?);
     all.extend(stores.endpoint_slices.objects_in(namespace)?);
     all.extend(stores.gateways.objects_in(namespace)?);
-    all.extend(stores.http_routes.objects_in(namespace)?);
-    all.extend(stores.grpc_routes.objects_in(namespace)?);
+    all.extend(stores.envoy_gateway.objects_in(namespace)?);
     all.retain(|object| {
         let component = object.label(meta::COMPONENT_LABEL);
         matches!(

@@ -29,6 +29,9 @@ pub fn settings(ctx: &Context, namespace: &str, owner: &Owner) -> Settings {
         endpoint_policy: settings.endpoint_policy.clone(),
         allowed_domains: settings.allowed_domains.clone(),
         limits: settings.limits.clone(),
+        gateway_addresses: settings.gateway_addresses.clone(),
+        infrastructure_metadata: settings.gateway_api.infrastructure_metadata == Some(true),
+        annotations: settings.annotations.clone(),
         shared_gateways: shared_gateways(ctx, namespace, settings),
         ..default
     }

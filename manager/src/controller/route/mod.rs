@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod gather;
+pub mod patches;
 pub mod status;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use gateway_translator::{Claimant, Output, claims, translate};
 use kube::{Resource, ResourceExt};
 
 use crate::context::{Context, Error, Owner};
-use crate::metrics::ROUTE_TYPES;
+use crate::metrics::{Found, ROUTE_TYPES};
 
 /// One run.
 ///
@@ -106,6 +107,25 @@ async fn tell(ctx: &Context, routes: &[std::sync::Arc<Route>], output: &Output) 
     }
 }
 
+/// What there is in a namespace to run over, for metrics.
+#[must_use]
+pub fn found(ctx: &Context, namespace: &str) -> Found {
+    let routes = ctx.stores.routes.in_namespace(namespace);
+    let has = |kind: &&str| routes.iter().any(|route| type_of(route) == **kind);
+    Found {
+        route_types: ROUTE_TYPES.into_iter().filter(has).collect(),
+        sync_secrets: !ctx.stores.sync_secrets.in_namespace(namespace).is_empty(),
+    }
+}
+
+/// Value of the label `route_type`.
+fn type_of(route: &Route) -> String {
+    let origin = route.spec.origin.as_ref();
+    origin
+        .map(|origin| origin.kind.to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
 fn measure(ctx: &Context, namespace: &str, owner: &Owner, routes: &[std::sync::Arc<Route>], output: &Output) {
     let mut counts: BTreeMap<&str, i64> = ROUTE_TYPES.iter().map(|kind| (*kind, 0)).collect();
     for route in routes {
@@ -113,12 +133,7 @@ fn measure(ctx: &Context, namespace: &str, owner: &Owner, routes: &[std::sync::A
             .verdicts
             .get(&route.name_any())
             .is_some_and(gateway_translator::Verdict::is_accepted);
-        let kind = route
-            .spec
-            .origin
-            .as_ref()
-            .map(|o| o.kind.to_ascii_lowercase())
-            .unwrap_or_default();
+        let kind = type_of(route);
         if let Some(count) = counts.get_mut(kind.as_str()).filter(|_| accepted) {
             *count += 1;
         }

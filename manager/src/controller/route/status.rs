@@ -10,7 +10,7 @@ use api::v1alpha1::{
 use controller_kit::object::ObjectId;
 use futures::{StreamExt, TryStreamExt, stream};
 use gateway_translator::{
-    HubObservations, Input, ObjectKey, Observed, Output, Problem, Settings, Verdict, facts,
+    HubObservations, Input, Kind, ObjectKey, Observed, Output, Problem, Settings, Verdict, facts,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
@@ -75,7 +75,7 @@ fn with_refusal(verdict: &Verdict, applied: &Applied) -> Verdict {
 
 fn id_of(key: &ObjectKey) -> ObjectId {
     ObjectId {
-        group: key.kind.group().to_owned(),
+        group: key.kind.resource().group.to_owned(),
         kind: key.kind.as_str().to_owned(),
         key: controller_kit::ObjectKey::new(key.namespace.clone(), key.name.clone()),
     }
@@ -90,24 +90,23 @@ fn shared(ctx: &Context, settings: &Settings) -> Vec<Value> {
 }
 
 fn observations<'a>(applied: &'a Applied, shared: &'a [Value]) -> HubObservations<'a> {
-    let of = |kind: &str| -> Vec<Observed<'a>> {
-        (applied.live.iter())
-            .filter(|object| object.id().kind == kind)
-            .map(|object| Observed {
-                object: object.value(),
-                in_sync: !applied.out_of_sync.contains(object.id()),
-            })
-            .collect()
-    };
-    let mut gateways = of("Gateway");
-    gateways.extend(shared.iter().map(|object| Observed {
+    let own = applied.live.iter().filter_map(|object| {
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == object.id().kind)?;
+        Some(Observed {
+            kind,
+            object: object.value(),
+            in_sync: !applied.out_of_sync.contains(object.id()),
+        })
+    });
+    let shared = shared.iter().map(|object| Observed {
+        kind: Kind::Gateway,
         object,
         in_sync: true,
-    }));
+    });
     HubObservations {
-        gateways,
-        http_routes: of("HTTPRoute"),
-        grpc_routes: of("GRPCRoute"),
+        objects: own.chain(shared).collect(),
     }
 }
 

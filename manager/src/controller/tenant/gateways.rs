@@ -29,7 +29,7 @@ pub struct Sharing<'a> {
     pub classes: &'a BTreeSet<String>,
 }
 
-/// Gateways with at least one listener that admits the tenant's namespace, by namespace and name.
+/// Gateways that admit ListenerSets or, on at least one listener, routes of the tenant's namespace, by namespace and name.
 #[must_use]
 pub fn shared<'a>(
     gateways: impl IntoIterator<Item = &'a Value>,
@@ -69,7 +69,8 @@ fn offer(gateway: &Value, sharing: &Sharing<'_>) -> Option<SharedGateway> {
         .filter_map(shared_listener)
         .take(MAX_LISTENERS)
         .collect();
-    (!listeners.is_empty()).then(|| SharedGateway {
+    let listener_sets = admits_at(gateway, "/spec/allowedListeners", sharing.namespace_labels);
+    (listener_sets || !listeners.is_empty()).then(|| SharedGateway {
         namespace: namespace.to_owned(),
         name: text(gateway, "/metadata/name").to_owned(),
         listeners,
@@ -78,16 +79,23 @@ fn offer(gateway: &Value, sharing: &Sharing<'_>) -> Option<SharedGateway> {
             .take(MAX_ADDRESSES)
             .collect(),
         programmed: is_programmed(gateway),
+        listener_sets,
     })
 }
 
-/// The tenant's namespace is never the Gateway's own, so `Same`, which is the default, does not admit it.
 fn admits(listener: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let from = text(listener, "/allowedRoutes/namespaces/from");
-    match from {
+    admits_at(listener, "/allowedRoutes", labels)
+}
+
+/// The tenant's namespace is never the Gateway's own, so `Same` does not admit it, nor does the default.
+fn admits_at(holder: &Value, pointer: &str, labels: &BTreeMap<String, String>) -> bool {
+    let Some(namespaces) = holder.pointer(&format!("{pointer}/namespaces")) else {
+        return false;
+    };
+    match text(namespaces, "/from") {
         "All" => true,
-        "Selector" => listener
-            .pointer("/allowedRoutes/namespaces/selector")
+        "Selector" => namespaces
+            .get("selector")
             .and_then(|selector| serde_json::from_value::<LabelSelector>(selector.clone()).ok())
             .and_then(|selector| Selector::try_from(selector).ok())
             .is_some_and(|selector| selector.matches(labels)),
@@ -197,6 +205,21 @@ mod tests {
         let by = |value: &str| json!({"from": "Selector", "selector": {"matchLabels": {"team": value}}});
         assert_eq!(shared_with(&gateway("shared", "eg", by("blue"))).len(), 1);
         assert_eq!(shared_with(&gateway("shared", "eg", by("red"))).len(), 0);
+    }
+
+    #[test]
+    fn listener_sets_may_attach_where_the_gateway_says_so() {
+        let mut gateway = gateway("shared", "eg", json!({"from": "All"}));
+        let may = |gateway: &Value| {
+            let all = shared_with(gateway);
+            all.iter().all(|gateway| gateway.listener_sets)
+        };
+        assert!(!may(&gateway));
+        gateway["spec"]["allowedListeners"] = json!({"namespaces": {"from": "Same"}});
+        assert!(!may(&gateway));
+        gateway["spec"]["allowedListeners"] =
+            json!({"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "blue"}}}});
+        assert!(may(&gateway));
     }
 
     #[test]

@@ -95,8 +95,7 @@ fn left(ctx: &Context, tenant: &Tenant, namespace: &str, rights: &[Object]) -> L
     let hub_objects = stores.services.in_namespace(namespace).len()
         + stores.deployments.in_namespace(namespace).len()
         + ours(stores.gateways.in_namespace(namespace))
-        + ours(stores.http_routes.in_namespace(namespace))
-        + ours(stores.grpc_routes.in_namespace(namespace));
+        + ours(stores.envoy_gateway.in_namespace(namespace));
     Left {
         rights: rights.len(),
         resources,

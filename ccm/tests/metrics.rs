@@ -1,0 +1,12 @@
+//! The table of metrics in docs/operations.md is what the code registers, names and labels, both ways.
+
+use controller_kit::metrics::{Metrics, documented};
+use kubelb_ccm::metrics::AgentMetrics;
+
+#[test]
+fn the_documents_table_is_what_the_ccm_registers() {
+    let metrics = Metrics::new();
+    AgentMetrics::new(&metrics).unwrap();
+    let text = include_str!("../../docs/operations.md");
+    assert_eq!(documented(text, "### Metrics of the CCM"), metrics.names());
+}

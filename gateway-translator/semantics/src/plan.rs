@@ -1,0 +1,132 @@
+//! What is to be held, on the hub and in the tenant cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::engine::Judged;
+use crate::listener::JudgedListener;
+use crate::outcome::{AuthorityRef, DesiredRoute, SecretRef};
+use crate::route::JudgedRoute;
+use crate::{delegate, infrastructure, mirror, shadow};
+
+/// What the hub should hold, and what stays there as it is.
+pub(crate) fn routes(judged: Judged) -> (BTreeMap<String, DesiredRoute>, BTreeSet<String>) {
+    let Judged {
+        index,
+        gateways,
+        sets,
+        policies: _,
+        routes,
+    } = judged;
+    let mut hold = index.malformed_uids();
+    let mut desired = BTreeMap::new();
+    if index.state().is_none() {
+        // Not knowing the settings is no reason to take anything away.
+        hold.extend(index.hub.routes.keys().cloned());
+        return (desired, hold);
+    }
+    for gateway in gateways.values().filter(|gateway| gateway.delegable()) {
+        desired.insert(gateway.object.meta.uid.clone(), delegate::gateway(gateway));
+    }
+    for gateway in gateways.values().filter(|gateway| gateway.keeps_hub_copy()) {
+        let uid = &gateway.object.meta.uid;
+        if index.hub.routes.contains_key(uid) {
+            hold.insert(uid.clone());
+        }
+    }
+    for set in sets.values().filter(|set| set.delegable(gateways)) {
+        desired.insert(set.object.meta.uid.clone(), delegate::listener_set(set));
+    }
+    for route in routes {
+        let parents = route.decisions();
+        let uid = route.object.meta.uid.clone();
+        match (parents.is_empty(), route.backends.pending) {
+            (true, _) => {}
+            (false, true) => {
+                hold.insert(uid);
+            }
+            (false, false) => {
+                desired.insert(uid, delegate::route(route, parents));
+            }
+        }
+    }
+    // An object without a UID has no name on the hub.
+    desired.remove("");
+    hold.remove("");
+    desired.retain(|uid, _| !hold.contains(uid));
+    (desired, hold)
+}
+
+/// Shadows of the Services that routes on their way to the hub need, with their slices. As long as the hub is
+/// silent, those that are there stay, and no new ones come.
+pub(crate) fn shadows(judged: Judged) -> (Vec<Service>, Vec<EndpointSlice>) {
+    let index = judged.index;
+    let silent = index.state().is_none();
+    let wanted = |route: &&JudgedRoute| silent || !route.decisions().is_empty();
+    let needed: BTreeSet<_> = judged
+        .routes
+        .iter()
+        .filter(wanted)
+        .flat_map(|route| &route.backends.shadows)
+        .collect();
+    let exists = |namespace: &str, name: &str| {
+        index
+            .services
+            .contains_key(&(namespace, shadow::shadow_name(namespace, name).as_str()))
+    };
+    let originals: Vec<&Service> = needed
+        .into_iter()
+        .filter(|(namespace, name)| !silent || exists(namespace, name))
+        .filter_map(|(namespace, name)| index.services.get(&(namespace.as_str(), name.as_str())).copied())
+        .collect();
+    let slices = originals
+        .iter()
+        .flat_map(|original| mirror::slices(index, original));
+    let slices = slices.collect();
+    (originals.into_iter().map(shadow::build).collect(), slices)
+}
+
+/// Services that stand for Gateways, with their slices.
+pub(crate) fn gateway_services(judged: Judged) -> (Vec<Service>, Vec<EndpointSlice>) {
+    let build = |gateway| infrastructure::build(judged.index, judged.sets, gateway);
+    let (services, slices): (Vec<_>, Vec<_>) = judged.gateways.values().filter_map(build).unzip();
+    (services, slices.into_iter().flatten().collect())
+}
+
+/// Certificates that the hub needs.
+pub(crate) fn certificates(judged: Judged) -> BTreeSet<SecretRef> {
+    let served = judged.gateways.values().filter(|gateway| gateway.served());
+    let own = served.clone().flat_map(|gateway| &gateway.listeners);
+    let sets = judged.sets.values().filter(|set| set.delegable(judged.gateways));
+    let listeners = own
+        .chain(sets.flat_map(|set| &set.listeners))
+        .filter(|listener: &&JudgedListener| listener.servable());
+    let clients = served.filter_map(|gateway| gateway.client_certificate.as_ref()?.as_ref().ok());
+    listeners
+        .flat_map(|listener| &listener.certificates)
+        .chain(clients)
+        .cloned()
+        .collect()
+}
+
+/// Certificate authorities that the hub needs: those of Gateways it serves, and of the policies over backends of
+/// routes on their way to it.
+pub(crate) fn authorities(judged: Judged) -> BTreeSet<AuthorityRef> {
+    let served = judged.gateways.values().filter(|gateway| gateway.served());
+    let clients = served.flat_map(|gateway| gateway.frontend.authorities());
+    let routes = judged.routes.iter().filter(|route| !route.decisions().is_empty());
+    let services = routes
+        .flat_map(|route| &route.backends.decisions)
+        .filter_map(|decision| decision.service.as_ref())
+        .filter(|service| service.tls.is_some());
+    let policies = services
+        .filter_map(|service| {
+            judged
+                .policies
+                .of_port(&service.namespace, &service.name, &service.port_name)
+        })
+        .flat_map(|policy| &policy.authorities);
+    clients.chain(policies).cloned().collect()
+}
