@@ -1,6 +1,7 @@
 # Everything a newcomer and CI run. `make help` lists the targets.
 #
-# LAB is the name of the lab that a target works on; SUITE narrows `make e2e`.
+# LAB is the name of the lab that a target works on; SUITE narrows `make e2e` and `make soak`.
+# KUBELB_SOAK_OUTAGE_SECONDS is how long `make soak` keeps the hub's API server away: 600 unless told.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -57,9 +58,13 @@ install: build ## Installs or upgrades the product in a lab that stands.
 e2e: ## Whole-system stories on a lab with the product; SUITE=l4|gateway|tenancy|operations|crds for one.
 	LAB=$(LAB) BIN=$(BIN) e2e/run-stories.sh "$(SUITE)"
 
+.PHONY: soak
+soak: ## Long runs on a lab with the product, half an hour in all; SUITE=outage|renewal|churn for one.
+	LAB=$(LAB) BIN=$(BIN) STORIES=soak SHOW=1 e2e/run-stories.sh "$(SUITE)"
+
 .PHONY: conformance
-conformance: ## Gateway API conformance from a tenant's side; SMOKE=1 for two tests.
-	LAB=$(LAB) BIN=$(BIN) conformance/run.sh
+conformance: ## Gateway API conformance, on fresh clusters unless LAB is given; PROFILE=, RUN= or SMOKE=1 narrow it.
+	BIN=$(BIN) conformance/run.sh
 
 .PHONY: crds
 crds: ## Generates the custom resource definitions into the chart.

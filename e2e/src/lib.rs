@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod echo;
 pub mod environment;
 pub mod grpc;
+pub mod held;
 pub mod node;
 pub mod product;
 pub mod traffic;

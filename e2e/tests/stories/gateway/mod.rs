@@ -1,6 +1,7 @@
 //! Gateway API: the tenant's own Gateways and the platform team's shared one.
 
 mod bad_input;
+mod class;
 mod delete;
 mod grpc;
 mod http;

@@ -4,7 +4,7 @@ use e2e::cluster::Cluster;
 use e2e::wait::{seconds, until};
 use e2e::{echo, product};
 
-use crate::support::{Scratch, hub_namespace, lab, service_address};
+use crate::support::{Scratch, hub_namespace, lab, metrics, service_address};
 
 #[test]
 fn lists_logs_and_metrics_name_the_tenant_and_the_object() {
@@ -43,7 +43,7 @@ fn lists_logs_and_metrics_name_the_tenant_and_the_object() {
     let line = log.lines().find(|line| line.contains("my-service"));
     assert!(line.is_some_and(|line| line.contains("tenant-a")), "{line:?}");
 
-    let metrics = metrics(tenant, "kubelb-ccm", 9445);
+    let metrics = answering(tenant, "kubelb-ccm", 9445);
     assert!(
         metrics.contains(&format!(
             "kubelb_ccm_managed_services_total{{namespace=\"{ns}\"}} 1"
@@ -54,29 +54,13 @@ fn lists_logs_and_metrics_name_the_tenant_and_the_object() {
         metrics.contains("kubelb_ccm_service_reconcile_duration_seconds"),
         "{metrics}"
     );
-    let metrics = self::metrics(hub, "kubelb-manager", 9443);
+    let metrics = answering(hub, "kubelb-manager", 9443);
     assert!(metrics.contains("kubelb_manager_tenants"), "{metrics}");
 }
 
-/// Metrics of a pod that answers, through the API server's proxy.
-fn metrics(cluster: &Cluster, app: &str, port: u16) -> String {
+fn answering(cluster: &Cluster, app: &str, port: u16) -> String {
     until(format!("metrics of {app}"), seconds(30), || {
-        let label = format!("app.kubernetes.io/name={app}");
-        let pods = cluster
-            .list(&["pods", "-n", product::NAMESPACE, "-l", &label])
-            .map_err(|e| e.to_string())?;
-        let running = pods
-            .iter()
-            .find(|p| p["status"]["phase"] == "Running")
-            .ok_or("no running pod")?;
-        let name = running["metadata"]["name"].as_str().unwrap_or_default();
-        let url = format!(
-            "/api/v1/namespaces/{}/pods/{name}:{port}/proxy/metrics",
-            product::NAMESPACE
-        );
-        cluster
-            .kubectl(&["get", "--raw", &url])
-            .map_err(|e| e.to_string())
+        metrics(cluster, app, port)
     })
     .unwrap()
 }

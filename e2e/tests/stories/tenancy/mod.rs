@@ -4,4 +4,5 @@ mod bounds;
 mod credential;
 mod isolation;
 mod onboarding;
+mod renewal;
 mod trouble;

@@ -1,7 +1,12 @@
 //! What the stories share: the lab, a namespace of one's own, and questions that many ask.
 
+pub mod ccm;
+pub mod served;
+pub mod token;
+
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
+use e2e::product;
 use e2e::traffic::{self, Echo};
 use e2e::wait::{seconds, until};
 use serde_json::Value;
@@ -33,9 +38,20 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        for cluster in &self.clusters {
-            remove(cluster, &self.namespace, false);
-        }
+        tidy(|| {
+            for cluster in &self.clusters {
+                remove(cluster, &self.namespace, false);
+            }
+        });
+    }
+}
+
+/// Tidies up in a destructor. A story that has failed already must not take all others with it.
+pub fn tidy(up: impl FnOnce()) {
+    if std::thread::panicking() {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(up));
+    } else {
+        up();
     }
 }
 
@@ -159,4 +175,28 @@ pub fn uid(cluster: &Cluster, arguments: &[&str]) -> String {
 /// A text field.
 pub fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
+}
+
+/// The newest pod of one of our components that is not on its way out.
+pub fn pod(cluster: &Cluster, app: &str) -> Result<Value, String> {
+    let label = format!("app.kubernetes.io/name={app}");
+    let mut pods = cluster
+        .list(&["pods", "-n", product::NAMESPACE, "-l", &label])
+        .map_err(|e| e.to_string())?;
+    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running");
+    pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
+    pods.pop().ok_or_else(|| "no running pod".to_owned())
+}
+
+/// Metrics of the newest pod of one of our components, through the API server's proxy.
+pub fn metrics(cluster: &Cluster, app: &str, port: u16) -> Result<String, String> {
+    let pod = pod(cluster, app)?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let url = format!(
+        "/api/v1/namespaces/{}/pods/{name}:{port}/proxy/metrics",
+        product::NAMESPACE
+    );
+    cluster
+        .kubectl(&["get", "--raw", &url])
+        .map_err(|e| e.to_string())
 }

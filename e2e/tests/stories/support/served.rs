@@ -1,0 +1,74 @@
+//! A Service that clients use without pause, to see that nothing already served stops.
+
+use std::time::Duration;
+
+use e2e::cluster::Cluster;
+use e2e::echo;
+use e2e::traffic::Stream;
+use e2e::wait::seconds;
+
+use super::{Scratch, answered, service_address};
+
+/// Longest time that a story may take.
+const LIMIT: Duration = seconds(3600);
+
+/// A Service `web` in a namespace of the story's own, with its traffic.
+pub struct Served<'a> {
+    pub tenant: &'a Cluster,
+    pub namespace: String,
+    pub address: String,
+    stream: Stream,
+    _scratch: Scratch,
+}
+
+impl<'a> Served<'a> {
+    pub fn begin(story: &str, tenant: &'a Cluster) -> Self {
+        let scratch = Scratch::new(story, &[tenant]);
+        let namespace = scratch.namespace.clone();
+        tenant
+            .apply(
+                &(echo::deployment(&namespace, "web", 1) + &echo::service(&namespace, "web", "LoadBalancer")),
+            )
+            .unwrap();
+        let address = service_address(tenant, &namespace, "web");
+        let url = format!("http://{address}/");
+        answered(&url, None);
+        let stream = Stream::begin(url, None, Duration::from_millis(20), LIMIT);
+        Self {
+            tenant,
+            namespace,
+            address,
+            stream,
+            _scratch: scratch,
+        }
+    }
+
+    /// Makes one more Service for the same pods.
+    pub fn expose(&self, name: &str) {
+        let service = echo::service(&self.namespace, name, "LoadBalancer");
+        self.tenant
+            .apply(&service.replace(&format!("app: {name}"), "app: web"))
+            .unwrap();
+    }
+
+    /// Makes one more Service and waits until it is served.
+    pub fn is_open_for_more(&self, name: &str) {
+        self.expose(name);
+        let address = service_address(self.tenant, &self.namespace, name);
+        answered(&format!("http://{address}/"), None);
+    }
+
+    /// Until now every request was answered, and the address is still in the status.
+    pub fn went_on(self) {
+        let address = service_address(self.tenant, &self.namespace, "web");
+        assert_eq!(address, self.address, "the address stays in the status");
+        let report = self.stream.end();
+        assert!(report.sent > 50, "only {} requests", report.sent);
+        assert_eq!(
+            report.failures,
+            Vec::<String>::new(),
+            "of {} requests",
+            report.sent
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Two clusters with one credential: the later one keeps its hands off.
+
+use e2e::cluster::Cluster;
+use serde_json::Value;
+
+use crate::support::ccm::{self, Restored};
+use crate::support::lab;
+use crate::support::served::Served;
+
+#[test]
+fn a_second_cluster_with_the_same_credential_writes_nothing_and_says_so() {
+    let lab = lab();
+    let (hub, intruder) = (&lab.hub, &lab.tenant_b);
+    let first = Served::begin("first-cluster", &lab.tenant_a);
+    let second = Served::begin("second-cluster", intruder);
+    let before = world(hub);
+    let uid = heartbeat(hub);
+    let statuses = gateway_statuses(intruder);
+
+    let restored = Restored {
+        hub,
+        tenant: intruder,
+    };
+    ccm::put(intruder, &ccm::kubeconfig(&lab.tenant_a));
+    ccm::set_cluster_name(intruder, "tenant-a");
+    ccm::named(intruder, "another_cluster", &["another cluster", &uid]);
+    second.expose("not-yet");
+    // A minute and a bit: every loop of the second cluster has had its turn, and the first its heartbeat.
+    std::thread::sleep(e2e::wait::seconds(75));
+    assert_eq!(world(hub), before, "the first cluster's objects are untouched");
+    assert_eq!(heartbeat(hub), uid, "the first cluster's heartbeat goes on");
+    assert_eq!(
+        gateway_statuses(intruder),
+        statuses,
+        "what the second cluster's Gateways say stays"
+    );
+    ccm::connected(&lab.tenant_a);
+
+    drop(restored);
+    second.is_open_for_more("not-yet");
+    second.went_on();
+    first.went_on();
+}
+
+/// Names and generations of everything in tenant-a's namespace that a CCM writes.
+fn world(hub: &Cluster) -> Vec<(Value, Value, Value)> {
+    let kinds =
+        "loadbalancers.kubelb.k8c.io,routes.kubelb.k8c.io,addresses.kubelb.k8c.io,syncsecrets.kubelb.k8c.io";
+    let objects = hub.list(&[kinds, "-n", "tenant-a"]).unwrap();
+    let of = |object: &Value| {
+        let meta = &object["metadata"];
+        (
+            object["kind"].clone(),
+            meta["name"].clone(),
+            meta["generation"].clone(),
+        )
+    };
+    objects.iter().map(of).collect()
+}
+
+/// UID of the cluster that writes the heartbeat.
+fn heartbeat(hub: &Cluster) -> String {
+    let state = hub.get(&["tenantstates", "-n", "tenant-a", "default"]).unwrap();
+    state["spec"]["heartbeat"]["clusterUID"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Addresses and conditions of all Gateways.
+fn gateway_statuses(cluster: &Cluster) -> Vec<Value> {
+    let gateways = cluster.list(&["gateways", "-A"]).unwrap();
+    gateways.iter().map(|gateway| gateway["status"].clone()).collect()
+}
