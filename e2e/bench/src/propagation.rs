@@ -1,0 +1,150 @@
+//! P9: the time from an HTTPRoute's creation to its first 200, route by route, by delegation and directly.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+use testbed::Progress;
+
+use crate::probe::{Unexpected, Watch, client, until_served};
+use crate::scene::{SHARED_BACKEND, Scene, Side, own_backend};
+use crate::statistics::Percentiles;
+
+/// How one way did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Way {
+    /// Milliseconds from the request that creates a route to the first 200.
+    pub milliseconds: Percentiles,
+    /// Routes that were not served in a minute.
+    pub never_served: usize,
+    /// Answers that were neither 404 before nor 200 after.
+    pub unexpected: Unexpected,
+    /// Requests to routes that were served already.
+    pub asked_again: u64,
+    /// Those of them that were not answered with 200.
+    pub lost: Unexpected,
+}
+
+/// Both ways, and what lies between them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Propagation {
+    /// Whether all routes had the same backend.
+    pub backends: &'static str,
+    /// By delegation.
+    pub delegated: Way,
+    /// Directly on the hub.
+    pub raw: Way,
+    /// Route by route, delegated less raw, in milliseconds.
+    pub overhead: Percentiles,
+}
+
+/// Runs `count` routes through both ways, in turns, so that both see the same machine.
+///
+/// # Errors
+/// When an API server refuses something.
+pub async fn run(scene: &Scene, count: usize, own: bool, progress: &Progress) -> Result<Propagation> {
+    let series = if own { "own" } else { "shared" };
+    let mut delegated = Runner::begin(&scene.tenant, own)?;
+    let mut raw = Runner::begin(&scene.raw, own)?;
+    let mut overhead = Vec::new();
+    for index in 0..count {
+        let (with, without) = if index % 2 == 0 {
+            let without = raw.one(series, index).await?;
+            (delegated.one(series, index).await?, without)
+        } else {
+            (delegated.one(series, index).await?, raw.one(series, index).await?)
+        };
+        if let (Some(with), Some(without)) = (with, without) {
+            overhead.push(with - without);
+        }
+        if (index + 1) % 100 == 0 {
+            progress.say(format!(
+                "P9 ({series} backends): {} routes, delegated {}, raw {}",
+                index + 1,
+                delegated.so_far(),
+                raw.so_far()
+            ));
+        }
+    }
+    Ok(Propagation {
+        backends: series,
+        delegated: delegated.end().await?,
+        raw: raw.end().await?,
+        overhead: Percentiles::of(&overhead),
+    })
+}
+
+/// One way, in the middle of its run.
+struct Runner<'a> {
+    side: &'a Side,
+    own: bool,
+    client: reqwest::Client,
+    watch: Watch,
+    samples: Vec<f64>,
+    never_served: usize,
+    unexpected: Unexpected,
+}
+
+impl<'a> Runner<'a> {
+    fn begin(side: &'a Side, own: bool) -> Result<Self> {
+        Ok(Self {
+            side,
+            own,
+            client: client()?,
+            watch: Watch::begin(client()?, side.address.clone(), host),
+            samples: Vec::new(),
+            never_served: 0,
+            unexpected: Unexpected::new(),
+        })
+    }
+
+    /// One route; its time in milliseconds, unless it was never served.
+    async fn one(&mut self, series: &str, index: usize) -> Result<Option<f64>> {
+        let backend = if self.own {
+            own_backend(index)
+        } else {
+            SHARED_BACKEND.to_owned()
+        };
+        let route = self
+            .side
+            .route(series, &format!("{series}-{index}"), &host(index), &backend);
+        let begin = Instant::now();
+        self.side.create_route(&route).await?;
+        let served = until_served(
+            &self.client,
+            &self.side.address,
+            &host(index),
+            &mut self.unexpected,
+        )
+        .await;
+        let sample = served.map(|at| (at - begin).as_secs_f64() * 1000.0);
+        match sample {
+            Some(milliseconds) => {
+                self.samples.push(milliseconds);
+                self.watch.served(index + 1);
+            }
+            None => self.never_served += 1,
+        }
+        Ok(sample)
+    }
+
+    fn so_far(&self) -> String {
+        let seen = Percentiles::of(&self.samples);
+        format!("p50 {:.0} ms, p99 {:.0} ms", seen.p50, seen.p99)
+    }
+
+    async fn end(self) -> Result<Way> {
+        let (asked_again, lost) = self.watch.end().await?;
+        Ok(Way {
+            milliseconds: Percentiles::of(&self.samples),
+            never_served: self.never_served,
+            unexpected: self.unexpected,
+            asked_again,
+            lost,
+        })
+    }
+}
+
+fn host(index: usize) -> String {
+    format!("{index}-route.example.com")
+}

@@ -1,0 +1,272 @@
+//! The figures as a table with their goals. Pure.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::burst::Burst;
+use crate::hops::Hops;
+use crate::probe::Unexpected;
+use crate::propagation::Propagation;
+use crate::switch::Switch;
+
+/// All that was measured.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// P9.
+    pub propagation: Vec<Propagation>,
+    /// P10.
+    pub burst: Option<Burst>,
+    /// P11.
+    pub hops: Option<Hops>,
+    /// Backend switches under traffic.
+    pub switch: Option<Switch>,
+}
+
+/// A figure and its goal.
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    what: String,
+    delegated: String,
+    raw: String,
+    goal: &'static str,
+    reached: Option<bool>,
+}
+
+impl Report {
+    /// The table, and whether every goal was reached.
+    #[must_use]
+    pub fn table(&self) -> (String, bool) {
+        let mut lines = Vec::new();
+        self.propagation.iter().for_each(|p| propagation(p, &mut lines));
+        self.burst.iter().for_each(|b| burst(b, &mut lines));
+        self.switch.iter().for_each(|s| switch(s, &mut lines));
+        let mut text = format!("{:<52} {:>20} {:>20}  {}\n", "", "delegated", "raw", "goal");
+        for line in &lines {
+            let Line {
+                what,
+                delegated,
+                raw,
+                goal,
+                reached,
+            } = line;
+            let mark = match reached {
+                Some(true) => "ok",
+                Some(false) => "MISSED",
+                None => "",
+            };
+            let _ = writeln!(text, "{what:<52} {delegated:>20} {raw:>20}  {goal} {mark}");
+        }
+        if let Some(hops) = &self.hops {
+            text.push_str(&hops_table(hops));
+        }
+        (text, lines.iter().all(|line| line.reached != Some(false)))
+    }
+}
+
+fn propagation(of: &Propagation, lines: &mut Vec<Line>) {
+    let Propagation {
+        backends,
+        delegated,
+        raw,
+        overhead,
+    } = of;
+    let title = |what: &str| format!("P9 {backends} backends: {what}");
+    let mut pair = |what: &str, delegated: String, raw: String, goal, reached| {
+        lines.push(Line {
+            what: title(what),
+            delegated,
+            raw,
+            goal,
+            reached,
+        });
+    };
+    let (with, without) = (delegated.milliseconds, raw.milliseconds);
+    pair(
+        "applied to 200, p50 / p99",
+        ms(with.p50, with.p99),
+        ms(without.p50, without.p99),
+        "",
+        None,
+    );
+    pair(
+        "overhead of p50 and of p99",
+        ms(with.p50 - without.p50, with.p99 - without.p99),
+        String::new(),
+        "<= 50 / 150 ms",
+        Some(with.p50 - without.p50 <= 50.0 && with.p99 - without.p99 <= 150.0),
+    );
+    pair(
+        "overhead route by route, p50 / p99",
+        ms(overhead.p50, overhead.p99),
+        String::new(),
+        "",
+        None,
+    );
+    let strange =
+        |way: &crate::propagation::Way| total(&way.unexpected) + total(&way.lost) + way.never_served as u64;
+    pair(
+        "answers but 404 before and 200 after",
+        strange(delegated).to_string(),
+        strange(raw).to_string(),
+        "0",
+        Some(strange(delegated) == 0),
+    );
+}
+
+fn burst(of: &Burst, lines: &mut Vec<Line>) {
+    let Burst {
+        routes,
+        delegated,
+        raw,
+    } = of;
+    let mut pair = |what: &str, delegated: String, raw: String, goal, reached| {
+        lines.push(Line {
+            what: format!("P10 {routes} routes at once: {what}"),
+            delegated,
+            raw,
+            goal,
+            reached,
+        });
+    };
+    pair(
+        "all attached",
+        seconds(delegated.attached),
+        seconds(raw.attached),
+        "<= 3 s",
+        Some(delegated.attached.is_some_and(|time| time <= 3.0)),
+    );
+    pair(
+        "Gateway writes",
+        delegated.gateway_writes.to_string(),
+        raw.gateway_writes.to_string(),
+        "< 50",
+        Some(delegated.gateway_writes < 50),
+    );
+    pair(
+        "all served",
+        seconds(delegated.served),
+        seconds(raw.served),
+        "",
+        None,
+    );
+    pair(
+        "all detached",
+        seconds(delegated.detached),
+        seconds(raw.detached),
+        "",
+        None,
+    );
+}
+
+fn switch(of: &Switch, lines: &mut Vec<Line>) {
+    let Switch {
+        changes,
+        delegated,
+        raw,
+    } = of;
+    let lost =
+        |outcome: &crate::load::Outcome| format!("{} of {}", total(&outcome.unexpected), outcome.requests);
+    lines.push(Line {
+        what: format!("{changes} backend switches: answers but 200"),
+        delegated: lost(delegated),
+        raw: lost(raw),
+        goal: "0",
+        reached: Some(total(&delegated.unexpected) == 0 && delegated.requests > 0),
+    });
+}
+
+fn hops_table(of: &Hops) -> String {
+    let mut text = format!("\n{:<52} {:>20} {:>20}\n", "P11", "one hop", "two hops");
+    let Hops { one, two } = of;
+    let mut line = |what: &str, of: fn(&crate::hops::Path) -> String| {
+        let _ = writeln!(text, "{what:<52} {:>20} {:>20}", of(one), of(two));
+    };
+    line("requests per second and core of Envoy", |p| {
+        format!("{:.0}", p.per_core)
+    });
+    line("requests per second", |p| format!("{:.0}", p.full.per_second));
+    line("  p50 / p99", |p| {
+        ms(p.full.milliseconds.p50, p.full.milliseconds.p99)
+    });
+    line("  cores of Envoy", |p| format!("{:.2}", p.envoy_cores));
+    line("paced: requests per second", |p| {
+        format!("{:.0}", p.paced.per_second)
+    });
+    line("  p50 / p99", |p| {
+        ms(p.paced.milliseconds.p50, p.paced.milliseconds.p99)
+    });
+    line("answers but 200", |p| {
+        (total(&p.full.unexpected) + total(&p.paced.unexpected)).to_string()
+    });
+    text
+}
+
+fn ms(p50: f64, p99: f64) -> String {
+    format!("{p50:.1} / {p99:.1} ms")
+}
+
+fn seconds(time: Option<f64>) -> String {
+    time.map_or_else(|| "never".to_owned(), |time| format!("{time:.2} s"))
+}
+
+fn total(unexpected: &Unexpected) -> u64 {
+    unexpected.values().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::burst::Way;
+
+    fn way(attached: Option<f64>, writes: u64) -> Way {
+        Way {
+            creation: 1.0,
+            attached,
+            served: Some(4.0),
+            gateway_writes: writes,
+            unexpected: Unexpected::new(),
+            detached: None,
+        }
+    }
+
+    fn reached(delegated: Way) -> bool {
+        let burst = Burst {
+            routes: 1000,
+            delegated,
+            raw: way(Some(60.0), 2000),
+        };
+        Report {
+            burst: Some(burst),
+            ..Report::default()
+        }
+        .table()
+        .1
+    }
+
+    #[test]
+    fn only_the_delegated_way_has_goals() {
+        assert!(reached(way(Some(2.9), 49)));
+        assert!(!reached(way(Some(2.9), 50)));
+        assert!(!reached(way(Some(3.1), 10)));
+        assert!(!reached(way(None, 10)));
+    }
+
+    #[test]
+    fn a_missed_goal_is_seen_in_the_table() {
+        let burst = Burst {
+            routes: 1000,
+            delegated: way(None, 10),
+            raw: way(Some(60.0), 2000),
+        };
+        let (text, _) = Report {
+            burst: Some(burst),
+            ..Report::default()
+        }
+        .table();
+        assert!(
+            text.contains("never") && text.contains("<= 3 s MISSED") && text.contains("< 50 ok"),
+            "{text}"
+        );
+    }
+}
