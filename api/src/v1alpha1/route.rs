@@ -27,7 +27,8 @@ use crate::names::PortNumber;
     printcolumn = r#"{"name":"OriginResource","type":"string","jsonPath":".spec.origin.kind"}"#,
     printcolumn = r#"{"name":"Address","type":"string","jsonPath":".status.addresses[0].value"}"#,
     printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    validation = Rule::new("!has(self.spec.parents) || (has(self.spec.origin) && self.spec.origin.kind == 'ListenerSet') || self.spec.parents.all(p, has(p.listeners) && size(p.listeners) > 0)").message("each of spec.parents needs at least one listener")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouteSpec {

@@ -5,12 +5,44 @@ use std::time::Duration;
 use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::traffic::Stream;
-use e2e::wait::seconds;
+use e2e::wait::{seconds, until};
+use serde_json::Value;
 
-use super::{Scratch, answered, service_address};
+use super::{Scratch, answered, condition, hub_namespace, lab, service_address};
 
 /// Longest time that a story may take.
 const LIMIT: Duration = seconds(3600);
+
+/// Waits until nothing of a fleet that an earlier story gave up is left: it would answer, and then go.
+fn only_ready_envoys(tenant: &Cluster) {
+    let namespace = hub_namespace(tenant);
+    let is_envoy = |pod: &Value| {
+        pod["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("envoy-"))
+    };
+    let is_ready = |pod: &Value| {
+        pod["metadata"]["deletionTimestamp"].is_null()
+            && condition(&pod["status"]["conditions"], "Ready")["status"] == "True"
+    };
+    until(
+        format!("the Envoys of {namespace} to be ready, and none to be going"),
+        seconds(120),
+        || {
+            let mut pods = lab()
+                .hub
+                .list(&["pods", "-n", namespace])
+                .map_err(|e| e.to_string())?;
+            pods.retain(is_envoy);
+            if !pods.is_empty() && pods.iter().all(is_ready) {
+                Ok(())
+            } else {
+                Err(format!("{} Envoys, not all ready", pods.len()))
+            }
+        },
+    )
+    .unwrap();
+}
 
 /// A Service `web` in a namespace of the story's own, with its traffic.
 pub struct Served<'a> {
@@ -32,6 +64,7 @@ impl<'a> Served<'a> {
             .unwrap();
         let address = service_address(tenant, &namespace, "web");
         let url = format!("http://{address}/");
+        only_ready_envoys(tenant);
         answered(&url, None);
         let stream = Stream::begin(url, None, Duration::from_millis(20), LIMIT);
         Self {
