@@ -298,6 +298,9 @@ fn subnets_of(nodes: &str) -> Result<BTreeMap<String, String>> {
 }
 
 /// Pods keep their own addresses inside the cluster and take the node's outside.
+///
+/// A node forwards from the beginning: the `ptp` plugin would switch that on with the node's first pod, and until
+/// then its NodePorts would lead nowhere.
 fn pod_network_script(own: &str, routes: &[(&str, &str)]) -> String {
     let conflist = json!({
         "cniVersion": "1.0.0",
@@ -312,6 +315,7 @@ fn pod_network_script(own: &str, routes: &[(&str, &str)]) -> String {
     let rule = format!("POSTROUTING -s {own} ! -d {POD_SUBNET} -m comment --comment lab-pods -j MASQUERADE");
     let mut script = format!(
         "{AWAIT_PROXY}\
+         echo 1 > /proc/sys/net/ipv4/ip_forward\n\
          printf '%s' '{conflist}' > /etc/cni/net.d/.10-lab.conflist\n\
          mv /etc/cni/net.d/.10-lab.conflist /etc/cni/net.d/10-lab.conflist\n\
          iptables -w -t nat -C {rule} 2>/dev/null || iptables -w -t nat -A {rule}\n"
@@ -352,6 +356,7 @@ mod tests {
             "10.244.1.0/24",
             &[("10.244.0.0/24", "10.70.0.2"), ("10.244.2.0/24", "10.70.0.4")],
         );
+        assert!(script.contains("echo 1 > /proc/sys/net/ipv4/ip_forward\n"));
         assert!(script.contains("ip route replace 10.244.0.0/24 via 10.70.0.2\n"));
         assert!(script.contains(r#""subnet":"10.244.1.0/24""#) && script.contains("! -d 10.244.0.0/16"));
     }
