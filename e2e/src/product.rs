@@ -7,14 +7,18 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use testbed::Progress;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::environment::Environment;
 use crate::wait::{seconds, until};
 
 /// Namespace of both charts.
 pub const NAMESPACE: &str = "kubelb";
-/// Secret and key of a hub kubeconfig: on the hub and in the tenant.
-const CREDENTIAL: (&str, &str, &str) = ("kubelb-ccm-kubeconfig", "kubelb-cluster", "kubelb");
+/// Secret with the kubeconfig that the manager issues, in the tenant's namespace on the hub.
+pub const ISSUED_SECRET: &str = "kubelb-ccm-kubeconfig";
+/// Secret with the kubeconfig that the CCM uses, in [`NAMESPACE`] of the tenant.
+pub const OWN_SECRET: &str = "kubelb-cluster";
+/// Key of both.
+const KUBECONFIG_KEY: &str = "kubelb";
 
 /// Where the parts of a deployment are.
 #[derive(Debug, Clone)]
@@ -134,36 +138,65 @@ fn install_ccm(environment: &Environment, cluster: &Cluster, parts: &Parts, imag
 /// Takes the credential that the manager issued and puts it into the tenant cluster, as a platform team does
 /// once for each tenant.
 fn hand_over_credential(hub: &Cluster, tenant: &Cluster) -> Result<()> {
-    let (issued, own, key) = CREDENTIAL;
     let kubeconfig = until("the credential that the manager issues", seconds(60), || {
-        kubeconfig_of(hub, tenant.name, issued, key)
+        encoded_kubeconfig(hub, tenant.name, ISSUED_SECRET)
     })?;
     tenant.apply(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"
     ))?;
     if tenant
-        .kubectl(&["get", "secret", "--namespace", NAMESPACE, own])
+        .kubectl(&["get", "secret", "--namespace", NAMESPACE, OWN_SECRET])
         .is_ok()
     {
         return Ok(());
     }
-    let secret = serde_json::json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"namespace": NAMESPACE, "name": own},
-        "data": {key: kubeconfig},
-    });
-    tenant.apply(&secret.to_string())?;
-    Ok(())
+    Ok(put_encoded_kubeconfig(tenant, &kubeconfig)?)
 }
 
-fn kubeconfig_of(hub: &Cluster, tenant: &str, secret: &str, key: &str) -> Result<String, String> {
-    let found = hub
-        .get(&["secret", "--namespace", tenant, secret])
+/// The kubeconfig in a Secret, in base64 as it stands there.
+///
+/// # Errors
+/// When there is no such Secret, or no kubeconfig in it.
+pub fn encoded_kubeconfig(cluster: &Cluster, namespace: &str, secret: &str) -> Result<String, String> {
+    let found = cluster
+        .get(&["secret", "--namespace", namespace, secret])
         .map_err(|error| error.to_string())?;
-    found["data"][key]
+    found["data"][KUBECONFIG_KEY]
         .as_str()
         .map(str::to_owned)
-        .ok_or_else(|| format!("no key {key} in it"))
+        .ok_or_else(|| format!("no key {KUBECONFIG_KEY} in it"))
+}
+
+/// Puts a kubeconfig, in base64, into the tenant's Secret, as docs/operations.md tells people to.
+///
+/// # Errors
+/// When the API server refuses it.
+pub fn put_encoded_kubeconfig(tenant: &Cluster, kubeconfig: &str) -> Result<(), ClusterError> {
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"namespace": NAMESPACE, "name": OWN_SECRET},
+        "data": {KUBECONFIG_KEY: kubeconfig},
+    });
+    tenant.apply(&secret.to_string()).map(drop)
+}
+
+/// Changes one value (`key=value`) of a chart that is installed under its own name; the others stay.
+///
+/// # Errors
+/// When helm fails.
+pub fn set_value(cluster: &Cluster, chart: &str, value: &str) -> Result<(), ClusterError> {
+    let folder = format!("{}/../charts/{chart}", env!("CARGO_MANIFEST_DIR"));
+    let upgrade = [
+        "upgrade",
+        chart,
+        &folder,
+        "--namespace",
+        NAMESPACE,
+        "--reuse-values",
+        "--set",
+        value,
+    ];
+    cluster.helm(&upgrade).map(drop)
 }
 
 fn hub_objects(environment: &Environment) -> Result<String> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
-use e2e::product::{self, NAMESPACE};
+use e2e::product;
 use e2e::wait::{seconds, until};
 
 use crate::support::ccm::{self, Restored};
@@ -26,26 +26,15 @@ impl<'a> Lifetime<'a> {
     /// A credential that is there lives its own life: it goes, so that one of the new life is issued.
     fn set(&self, lifetime: &str) {
         let Self(hub, tenant) = self;
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/kubelb-manager");
-        let set = format!("kubelb.tenantTokenLifetime={lifetime}");
-        hub.helm(&[
-            "upgrade",
-            "kubelb-manager",
-            chart,
-            "-n",
-            NAMESPACE,
-            "--reuse-values",
-            "--set",
-            &set,
-        ])
-        .unwrap();
+        let value = format!("kubelb.tenantTokenLifetime={lifetime}");
+        product::set_value(hub, "kubelb-manager", &value).unwrap();
         product::rollout(hub, "kubelb-manager").unwrap();
         hub.kubectl(&[
             "delete",
             "secret",
             "-n",
             hub_namespace(tenant),
-            "kubelb-ccm-kubeconfig",
+            product::ISSUED_SECRET,
         ])
         .unwrap();
     }

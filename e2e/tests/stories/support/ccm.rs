@@ -3,16 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use e2e::cluster::Cluster;
-use e2e::product::NAMESPACE;
+use e2e::product::{self, ISSUED_SECRET, NAMESPACE, OWN_SECRET};
 use e2e::wait::{seconds, until};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{condition, hub_namespace, metrics, text, tidy, warned};
 
-/// The CCM's Secret in the tenant, and the one that the hub issues.
-const OWN_SECRET: &str = "kubelb-cluster";
-const ISSUED_SECRET: &str = "kubelb-ccm-kubeconfig";
-const KEY: &str = "kubelb";
 const APP: &str = "kubelb-ccm";
 const METRICS_PORT: u16 = 9445;
 /// kubelet brings a changed Secret into a pod within a minute and a half.
@@ -31,7 +27,7 @@ impl Drop for Restored<'_> {
             hand_over(self.hub, self.tenant);
             set_cluster_name(self.tenant, self.tenant.name);
             restart(self.tenant);
-            e2e::product::rollout(self.tenant, APP).unwrap();
+            product::rollout(self.tenant, APP).unwrap();
             connected(self.tenant);
         });
     }
@@ -48,22 +44,14 @@ pub fn issued(hub: &Cluster, tenant: &Cluster) -> Result<String, String> {
 }
 
 fn kubeconfig_in(cluster: &Cluster, namespace: &str, secret: &str) -> Result<String, String> {
-    let found = cluster
-        .get(&["secret", "-n", namespace, secret])
-        .map_err(|e| e.to_string())?;
-    let encoded = found["data"][KEY].as_str().ok_or("no kubeconfig in it")?;
+    let encoded = product::encoded_kubeconfig(cluster, namespace, secret)?;
     let bytes = STANDARD.decode(encoded).map_err(|e| e.to_string())?;
     String::from_utf8(bytes).map_err(|e| e.to_string())
 }
 
-/// Puts a kubeconfig into the tenant's Secret, as docs/operations.md tells people to.
+/// Puts a kubeconfig into the tenant's Secret.
 pub fn put(tenant: &Cluster, kubeconfig: &str) {
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"namespace": NAMESPACE, "name": OWN_SECRET},
-        "data": {KEY: STANDARD.encode(kubeconfig)},
-    });
-    tenant.apply(&secret.to_string()).unwrap();
+    product::put_encoded_kubeconfig(tenant, &STANDARD.encode(kubeconfig)).unwrap();
 }
 
 /// Gives the tenant the credential that the hub issued last, once the hub takes it.
@@ -124,20 +112,7 @@ pub fn restart(tenant: &Cluster) {
 
 /// Makes the CCM take itself for the cluster of this Tenant.
 pub fn set_cluster_name(tenant: &Cluster, name: &str) {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/kubelb-ccm");
-    let set = format!("clusterName={name}");
-    tenant
-        .helm(&[
-            "upgrade",
-            APP,
-            chart,
-            "-n",
-            NAMESPACE,
-            "--reuse-values",
-            "--set",
-            &set,
-        ])
-        .unwrap();
+    product::set_value(tenant, APP, &format!("clusterName={name}")).unwrap();
 }
 
 /// The newest pod of the CCM that is not on its way out.

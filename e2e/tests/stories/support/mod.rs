@@ -1,6 +1,8 @@
 //! What the stories share: the lab, a namespace of one's own, and questions that many ask.
 
 pub mod ccm;
+pub mod cut;
+pub mod diagnosis;
 pub mod served;
 pub mod token;
 
@@ -38,6 +40,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tidy(|| {
+                for cluster in &self.clusters {
+                    diagnosis::print(cluster, &self.namespace);
+                }
+            });
+        }
         tidy(|| {
             for cluster in &self.clusters {
                 remove(cluster, &self.namespace, false);
@@ -74,6 +83,7 @@ pub fn hub_namespace(tenant: &Cluster) -> &'static str {
 }
 
 /// Waits for the address of a Service of type LoadBalancer.
+#[track_caller]
 pub fn service_address(cluster: &Cluster, namespace: &str, name: &str) -> String {
     until(
         format!("an address of Service {namespace}/{name} in {}", cluster.name),
@@ -90,6 +100,7 @@ pub fn service_address(cluster: &Cluster, namespace: &str, name: &str) -> String
 }
 
 /// Waits until a Gateway is programmed at its newest generation, and gives its address.
+#[track_caller]
 pub fn gateway_address(cluster: &Cluster, namespace: &str, name: &str) -> String {
     until(
         format!("Gateway {namespace}/{name} in {} to be programmed", cluster.name),
@@ -110,6 +121,7 @@ pub fn gateway_address(cluster: &Cluster, namespace: &str, name: &str) -> String
 }
 
 /// Waits until requests are answered by a pod of `namespace`, and gives the answer.
+#[track_caller]
 pub fn answered(url: &str, host: Option<&str>) -> Echo {
     until(
         format!("an answer from {url} (host {host:?})"),
@@ -120,6 +132,7 @@ pub fn answered(url: &str, host: Option<&str>) -> Echo {
 }
 
 /// Waits until a cluster has none of these objects: `kubectl get <arguments>` finds nothing.
+#[track_caller]
 pub fn gone(cluster: &Cluster, arguments: &[&str]) {
     until(
         format!("no {} in {}", arguments.join(" "), cluster.name),
@@ -147,6 +160,7 @@ pub fn condition(conditions: &Value, type_: &str) -> Value {
 }
 
 /// Waits for a Warning Event on an object whose message contains `words`.
+#[track_caller]
 pub fn warned(cluster: &Cluster, namespace: &str, kind: &str, name: &str, words: &str) {
     let selector = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
     until(

@@ -54,6 +54,7 @@ pub struct Served<'a> {
 }
 
 impl<'a> Served<'a> {
+    #[track_caller]
     pub fn begin(story: &str, tenant: &'a Cluster) -> Self {
         let scratch = Scratch::new(story, &[tenant]);
         let namespace = scratch.namespace.clone();
@@ -85,6 +86,7 @@ impl<'a> Served<'a> {
     }
 
     /// Makes one more Service and waits until it is served.
+    #[track_caller]
     pub fn is_open_for_more(&self, name: &str) {
         self.expose(name);
         let address = service_address(self.tenant, &self.namespace, name);
@@ -92,16 +94,16 @@ impl<'a> Served<'a> {
     }
 
     /// Until now every request was answered, and the address is still in the status.
+    #[track_caller]
     pub fn went_on(self) {
         let address = service_address(self.tenant, &self.namespace, "web");
         assert_eq!(address, self.address, "the address stays in the status");
         let report = self.stream.end();
-        assert!(report.sent > 50, "only {} requests", report.sent);
-        assert_eq!(
-            report.failures,
-            Vec::<String>::new(),
-            "of {} requests",
-            report.sent
+        assert!(
+            report.sent > 50 && report.failures.is_empty(),
+            "of {} requests to {address}: {:?}",
+            report.sent,
+            report.failures
         );
     }
 }

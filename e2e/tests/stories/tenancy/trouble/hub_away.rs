@@ -1,42 +1,11 @@
 //! The way between a tenant and its hub is cut.
 
-use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::wait::{seconds, until};
 
+use crate::support::cut::Cut;
 use crate::support::served::Served;
-use crate::support::{answered, ccm, lab, service_address, tidy};
-
-/// Lets the tenant reach the hub's API server again, also after a failed story.
-struct Cut<'a> {
-    lab: &'a testbed::Lab,
-    tenant: &'a Cluster,
-    hub: (String, u16),
-}
-
-impl<'a> Cut<'a> {
-    fn off(lab: &'a testbed::Lab, tenant: &'a Cluster) -> Self {
-        let server = lab.hub_server().unwrap();
-        let (address, port) = server.trim_start_matches("https://").rsplit_once(':').unwrap();
-        let cut = Self {
-            lab,
-            tenant,
-            hub: (address.to_owned(), port.parse().unwrap()),
-        };
-        lab.cut_off(tenant.name, &cut.hub.0, cut.hub.1, true).unwrap();
-        cut
-    }
-}
-
-impl Drop for Cut<'_> {
-    fn drop(&mut self) {
-        tidy(|| {
-            self.lab
-                .cut_off(self.tenant.name, &self.hub.0, self.hub.1, false)
-                .unwrap();
-        });
-    }
-}
+use crate::support::{answered, ccm, lab, service_address};
 
 /// A Service on a port of its own: its address may be given at once to another Service, which must not be
 /// taken for it.
