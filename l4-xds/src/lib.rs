@@ -32,7 +32,7 @@ pub use cache::{Cache, FleetKey};
 pub use identity::{Tls, TlsMaterial};
 pub use ir::{Address, Affinity, Backend, Frontend, Hostname, Listener, LoadBalancerId, Port, Protocol};
 pub use metrics::Metrics;
-pub use report::{LoadBalancerReport, Report, ReportHub};
+pub use report::{LoadBalancerReport, LoadBalancerVoices, NodeId, Report, ReportHub};
 pub use server::{ControlPlane, Limits};
 pub use snapshot::{ContentVersion, Snapshot};
 pub use translate::{Bind, Settings, Translation, translate};

@@ -19,7 +19,26 @@ use crate::ir::LoadBalancerId;
 use crate::snapshot::ContentVersion;
 use crate::stream::LoadBalancerState;
 
-/// What live streams say about one load balancer.
+/// What an Envoy calls itself: `node.id` of its first request. The name of its pod, for our own fleets.
+///
+/// Not authenticated beyond the fleet: a member of a fleet may speak for another member, and for nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NodeId(String);
+
+impl NodeId {
+    /// The name as it was sent. Empty for an Envoy that gave none.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for NodeId {
+    fn from(id: String) -> Self {
+        Self(id)
+    }
+}
+
+/// What Envoys say about one load balancer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadBalancerReport {
     /// Content that at least one Envoy has accepted and serves. More than one while an update spreads.
@@ -28,13 +47,35 @@ pub struct LoadBalancerReport {
     pub rejected: BTreeMap<ContentVersion, String>,
 }
 
+/// What live streams say about one load balancer, and who says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadBalancerVoices {
+    /// Content that Envoys have accepted and serve, and which ones.
+    pub programmed: BTreeMap<ContentVersion, BTreeSet<NodeId>>,
+    /// Content that at least one Envoy has rejected, and its words.
+    pub rejected: BTreeMap<ContentVersion, String>,
+}
+
+impl LoadBalancerVoices {
+    /// Only the word of those that count: an Envoy that no client reaches serves nobody, whatever it accepted. A
+    /// rejection counts whoever says it: the others are sent the same.
+    pub fn of(&self, counts: impl Fn(&NodeId) -> bool) -> LoadBalancerReport {
+        let Self { programmed, rejected } = self;
+        let heard = programmed.iter().filter(|(_, nodes)| nodes.iter().any(&counts));
+        LoadBalancerReport {
+            programmed: heard.map(|(content, _)| content.clone()).collect(),
+            rejected: rejected.clone(),
+        }
+    }
+}
+
 /// What live streams say about one fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FleetReport {
     /// How many Envoys are connected here.
     pub streams: usize,
     /// Load balancers that anything is known about.
-    pub load_balancers: BTreeMap<LoadBalancerId, LoadBalancerReport>,
+    pub load_balancers: BTreeMap<LoadBalancerId, LoadBalancerVoices>,
 }
 
 /// What live streams say. Fleets without a stream are not in it.
@@ -54,8 +95,15 @@ pub struct TooManyStreams {
 
 type StreamId = u64;
 
+/// One stream: who it is, once it has said so, and what it said.
+#[derive(Debug, Default)]
+struct Voice {
+    node: NodeId,
+    states: BTreeMap<LoadBalancerId, LoadBalancerState>,
+}
+
 /// What each stream has said, by fleet.
-type Said = BTreeMap<FleetKey, BTreeMap<StreamId, BTreeMap<LoadBalancerId, LoadBalancerState>>>;
+type Said = BTreeMap<FleetKey, BTreeMap<StreamId, Voice>>;
 
 /// Where streams report to. Cheap to clone; all clones are one hub.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +134,7 @@ impl ReportHub {
         }
         said.entry(fleet.clone())
             .or_default()
-            .insert(stream, BTreeMap::new());
+            .insert(stream, Voice::default());
         self.publish(&said, &fleet, []);
         drop(said);
         Ok(Reporter {
@@ -107,7 +155,8 @@ impl ReportHub {
             let mut changed = merged.streams != streams.len();
             merged.streams = streams.len();
             for id in ids {
-                let now = merge(streams.values().filter_map(|stream| stream.get(id)));
+                let voices = streams.values();
+                let now = merge(voices.filter_map(|voice| Some((&voice.node, voice.states.get(id)?))));
                 changed |= merged.load_balancers.get(id) != now.as_ref();
                 match now {
                     Some(now) => drop(merged.load_balancers.insert(id.clone(), now)),
@@ -123,10 +172,15 @@ impl ReportHub {
     }
 }
 
-fn merge<'a>(states: impl Iterator<Item = &'a LoadBalancerState>) -> Option<LoadBalancerReport> {
-    let mut merged = LoadBalancerReport::default();
-    for LoadBalancerState { programmed, rejected } in states {
-        merged.programmed.extend(programmed.clone());
+fn merge<'a>(
+    states: impl Iterator<Item = (&'a NodeId, &'a LoadBalancerState)>,
+) -> Option<LoadBalancerVoices> {
+    let mut merged = LoadBalancerVoices::default();
+    for (node, LoadBalancerState { programmed, rejected }) in states {
+        if let Some(content) = programmed {
+            let nodes = merged.programmed.entry(content.clone()).or_default();
+            nodes.insert(node.clone());
+        }
         if let Some((content, message)) = rejected {
             // Of several messages the one that sorts first, so that it does not depend on who connected when.
             let kept = merged
@@ -138,7 +192,7 @@ fn merge<'a>(states: impl Iterator<Item = &'a LoadBalancerState>) -> Option<Load
             }
         }
     }
-    (merged != LoadBalancerReport::default()).then_some(merged)
+    (merged != LoadBalancerVoices::default()).then_some(merged)
 }
 
 /// One stream's voice. When it is dropped, what it said is gone from the report.
@@ -150,13 +204,23 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Says who the stream is. Comes before the first [`Reporter::report`]; a stream is nobody until then.
+    pub fn introduce(&self, node: NodeId) {
+        let mut said = self.hub.lock();
+        if let Some(voice) = (said.get_mut(&self.fleet)).and_then(|streams| streams.get_mut(&self.stream)) {
+            voice.node = node;
+            let ids: Vec<_> = voice.states.keys().cloned().collect();
+            self.hub.publish(&said, &self.fleet, &ids);
+        }
+    }
+
     /// Passes on what [`crate::stream::Stream::take_changes`] gave.
     pub fn report(&self, changes: Vec<(LoadBalancerId, Option<LoadBalancerState>)>) {
         if changes.is_empty() {
             return;
         }
         let mut said = self.hub.lock();
-        let Some(stream) = said
+        let Some(Voice { node: _, states }) = said
             .get_mut(&self.fleet)
             .and_then(|streams| streams.get_mut(&self.stream))
         else {
@@ -165,8 +229,8 @@ impl Reporter {
         let mut ids = BTreeSet::new();
         for (id, state) in changes {
             match state {
-                Some(state) => drop(stream.insert(id.clone(), state)),
-                None => drop(stream.remove(&id)),
+                Some(state) => drop(states.insert(id.clone(), state)),
+                None => drop(states.remove(&id)),
             }
             ids.insert(id);
         }
@@ -183,6 +247,7 @@ impl Drop for Reporter {
         let ids: Vec<_> = streams
             .remove(&self.stream)
             .unwrap_or_default()
+            .states
             .into_keys()
             .collect();
         if streams.is_empty() {
@@ -224,7 +289,7 @@ mod tests {
         one.report(vec![(id("web"), programmed("v1"))]);
         two.report(vec![(id("web"), rejected("v2", "no"))]);
         let report = hub.subscribe().borrow().clone();
-        let web = &report.fleets[&fleet].load_balancers[&id("web")];
+        let web = report.fleets[&fleet].load_balancers[&id("web")].of(|_| true);
         assert_eq!(web.programmed, BTreeSet::from(["v1".into()]));
         assert_eq!(web.rejected, BTreeMap::from([("v2".into(), "no".to_owned())]));
         assert_eq!(report.fleets[&fleet].streams, 2);
@@ -240,7 +305,7 @@ mod tests {
         one.report(vec![(id("web"), programmed("v1"))]);
         two.report(vec![(id("web"), programmed("v2"))]);
         drop(two);
-        let web = hub.subscribe().borrow().fleets[&fleet].load_balancers[&id("web")].clone();
+        let web = hub.subscribe().borrow().fleets[&fleet].load_balancers[&id("web")].of(|_| true);
         assert_eq!(web.programmed, BTreeSet::from(["v1".into()]));
         drop(one);
         assert_eq!(*hub.subscribe().borrow(), Report::default());
@@ -255,6 +320,40 @@ mod tests {
         updates.mark_unchanged();
         two.report(vec![(id("web"), programmed("v1"))]);
         assert!(!updates.has_changed().unwrap());
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_only_from_those_who_count_and_a_rejection_always() {
+        let (hub, fleet) = (ReportHub::new(), "tenant-a".parse::<FleetKey>().unwrap());
+        let (going, ready) = (
+            hub.open(fleet.clone(), 9).unwrap(),
+            hub.open(fleet.clone(), 9).unwrap(),
+        );
+        going.introduce("going".to_owned().into());
+        ready.introduce("ready".to_owned().into());
+        going.report(vec![
+            (id("web"), programmed("v1")),
+            (id("bad"), rejected("v1", "no")),
+        ]);
+        let of_ready = |name: &str| {
+            let report = hub.subscribe().borrow().clone();
+            report.fleets[&fleet].load_balancers[&id(name)].of(|node| node.as_str() == "ready")
+        };
+        assert_eq!(of_ready("web").programmed, BTreeSet::new());
+        assert_eq!(of_ready("bad").rejected.len(), 1);
+        ready.report(vec![(id("web"), programmed("v1"))]);
+        assert_eq!(of_ready("web").programmed, BTreeSet::from(["v1".into()]));
+    }
+
+    #[test]
+    fn a_stream_that_says_late_who_it_is_is_known_for_what_it_said_before() {
+        let (hub, fleet) = (ReportHub::new(), "tenant-a".parse::<FleetKey>().unwrap());
+        let late = hub.open(fleet.clone(), 9).unwrap();
+        late.report(vec![(id("web"), programmed("v1"))]);
+        late.introduce("envoy-1".to_owned().into());
+        let web = hub.subscribe().borrow().fleets[&fleet].load_balancers[&id("web")].clone();
+        assert_eq!(web.of(|node| node.as_str() == "envoy-1").programmed.len(), 1);
+        assert_eq!(web.of(|node| node.as_str().is_empty()).programmed.len(), 0);
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn programmed(report: &l4_xds::Report, snapshot: &l4_xds::Snapshot) -> bool {
         report.is_some_and(|report| {
             snapshot
                 .content_version(id)
-                .is_some_and(|content| report.programmed.contains(content))
+                .is_some_and(|content| report.programmed.contains_key(content))
         })
     })
 }
@@ -297,11 +297,11 @@ async fn a_listener_that_envoy_cannot_bind_is_blamed_on_its_load_balancer_and_ot
         .plane
         .reported("bad is rejected and the others are programmed", |report| {
             let fleet = report.fleets.get(&fleet_key(FLEET)).cloned().unwrap_or_default();
-            let has = |name: &str, what: fn(&l4_xds::LoadBalancerReport) -> usize| {
+            let has = |name: &str, what: fn(&l4_xds::LoadBalancerVoices) -> usize| {
                 fleet.load_balancers.get(&id(name)).map_or(0, what)
             };
-            let rejected = |report: &l4_xds::LoadBalancerReport| report.rejected.len();
-            let programmed = |report: &l4_xds::LoadBalancerReport| report.programmed.len();
+            let rejected = |report: &l4_xds::LoadBalancerVoices| report.rejected.len();
+            let programmed = |report: &l4_xds::LoadBalancerVoices| report.programmed.len();
             (has("bad", rejected), has("bad", programmed)) == (1, 0)
                 && (has("new", rejected), has("new", programmed)) == (0, 1)
                 && (has("old", rejected), has("old", programmed)) == (0, 1)

@@ -252,7 +252,7 @@ async fn updates_reach_the_stream_and_answers_reach_the_report() {
         .reported("a is programmed", |report| {
             let fleet = report.fleets.get(&fleet_key("tenant-a"));
             let report = fleet.and_then(|fleet| fleet.load_balancers.get(&id("a")));
-            report.is_some_and(|report| report.programmed.contains(&content))
+            report.is_some_and(|report| report.programmed.contains_key(&content))
         })
         .await;
 
@@ -265,7 +265,8 @@ async fn updates_reach_the_stream_and_answers_reach_the_report() {
                 .fleets
                 .get(&fleet_key("tenant-a"))
                 .and_then(|fleet| fleet.load_balancers.get(&id("a")));
-            report.is_some_and(|report| report.programmed.contains(&content) && report.rejected.len() == 1)
+            report
+                .is_some_and(|report| report.programmed.contains_key(&content) && report.rejected.len() == 1)
         })
         .await;
     assert_eq!(

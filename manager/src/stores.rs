@@ -22,6 +22,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use serde::Serialize;
 
+use crate::build::component;
 use crate::triggers::{Interest, Triggers};
 
 /// All stores.
@@ -63,6 +64,8 @@ pub struct Stores {
     pub disruption_budgets: Watched<PodDisruptionBudget>,
     /// Pods of the manager's namespace: which replicas are alive.
     pub pods: Watched<Pod>,
+    /// Pods of the tenants' L4 Envoys: which of them clients reach.
+    pub envoy_pods: Watched<Pod>,
     /// All Gateways. Absent where the Gateway API is not installed.
     pub gateways: Switched<DynamicObject>,
     /// What else Envoy Gateway reads, as far as we made it.
@@ -257,6 +260,12 @@ impl Spawner<'_> {
         )
     }
 
+    fn envoy_pods(&self) -> Watched<Pod> {
+        let labels = format!("{}={}", meta::COMPONENT_LABEL, component::ENVOY);
+        let watch = Watch::all(self.client.clone()).config(made_by_us_with(&labels));
+        self.start(watch, "envoy-pods", Interest::EnvoyPod)
+    }
+
     fn gateway_api(
         &self,
         resource: &ApiResource,
@@ -307,6 +316,7 @@ impl Spawner<'_> {
             deployments: self.ours(Interest::LoadBalancerObject),
             disruption_budgets: self.ours(Interest::LoadBalancerObject),
             pods: self.own_namespace(Interest::Nothing),
+            envoy_pods: self.envoy_pods(),
             gateways: self.gateway_api(&api_resource(Kind::Gateway), false, Interest::Gateway),
             envoy_gateway: self.envoy_gateway(),
             gateway_classes: self.gateway_api(&gateway_class(), false, Interest::GatewayClass),
@@ -316,6 +326,11 @@ impl Spawner<'_> {
 
 fn made_by_us() -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY))
+}
+
+fn made_by_us_with(labels: &str) -> watcher::Config {
+    let ours = format!("{}={},{labels}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY);
+    watcher::Config::default().labels(&ours)
 }
 
 impl Stores {
@@ -339,6 +354,7 @@ impl Stores {
             deployments,
             disruption_budgets,
             pods,
+            envoy_pods,
             gateways,
             envoy_gateway,
             gateway_classes,
@@ -361,6 +377,7 @@ impl Stores {
             deployments,
             disruption_budgets,
             pods,
+            envoy_pods,
         ];
         all.extend(endpoint_slices.0.as_ref().map(|store| store as &dyn SyncState));
         let made = envoy_gateway.0.iter().map(|(_, store)| store);

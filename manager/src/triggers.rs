@@ -43,6 +43,8 @@ pub enum Interest {
     Gateway,
     /// GatewayClasses.
     GatewayClass,
+    /// Pods of a tenant's L4 Envoys: whose acknowledgement counts.
+    EnvoyPod,
     /// Read, but never a reason to work.
     Nothing,
 }
@@ -110,6 +112,10 @@ impl Triggers {
                 self.all_of(name);
             }
             Interest::LoadBalancerObject => self.load_balancer.trigger(namespace.clone()),
+            Interest::EnvoyPod => {
+                self.report.trigger(namespace.clone());
+                self.load_balancer.trigger(namespace.clone());
+            }
             Interest::RouteObject => self.route.trigger(namespace.clone()),
             Interest::PatchPolicy => {
                 self.route.trigger(namespace.clone());

@@ -85,6 +85,7 @@ impl Session {
     fn on_request(&self, stream: &mut Stream, request: DeltaDiscoveryRequest) {
         if let Some(Node { id, cluster, .. }) = &request.node {
             tracing::debug!(fleet = %self.fleet, node = id, cluster, "xDS request with a node");
+            self.reporter.introduce(id.clone().into());
         }
         // The client chooses the text, so an unknown one must not become a label.
         let label = ResourceType::from_type_url(&request.type_url).map_or("other", ResourceType::type_url);

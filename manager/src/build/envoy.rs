@@ -248,9 +248,10 @@ fn container(fleet: &Fleet<'_>) -> Container {
                 port: port("readiness"),
                 ..HTTPGetAction::default()
             }),
-            period_seconds: Some(5),
+            // A tenant's first Service waits for this; one slow answer takes no Envoy out.
+            period_seconds: Some(1),
             timeout_seconds: Some(3),
-            failure_threshold: Some(3),
+            failure_threshold: Some(10),
             ..Probe::default()
         }),
         lifecycle: Some(Lifecycle {

@@ -4,7 +4,7 @@
 //! were acknowledged or rejected as they are served now. It is written when that changes, not when streams come
 //! and go: an Envoy keeps what it has when its stream ends, so silence takes nothing back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::condition;
@@ -15,9 +15,9 @@ use controller_kit::apply::{apply, delete};
 use controller_kit::diff::needs_apply;
 use controller_kit::driver::Outcome;
 use controller_kit::object::Object;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use l4_xds::report::FleetReport;
+use l4_xds::cache::FleetKey;
 use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub struct Heard {
 
 /// By name of the LoadBalancer.
 pub type Entries = BTreeMap<String, Heard>;
+/// What Envoys that clients reach say about each load balancer.
+pub type Reports = BTreeMap<LoadBalancerId, LoadBalancerReport>;
 
 /// What to publish: what is said now, else what was said before, as far as it is about what is served. Pure.
 ///
@@ -48,7 +50,7 @@ pub type Entries = BTreeMap<String, Heard>;
 #[must_use]
 pub fn next(
     before: &Entries,
-    said: Option<&FleetReport>,
+    said: &Reports,
     served: &BTreeMap<LoadBalancerId, Served>,
     load_balancers: &[Arc<LoadBalancer>],
 ) -> Entries {
@@ -61,9 +63,7 @@ pub fn next(
         },
     ) in served
     {
-        let now = said
-            .and_then(|fleet| fleet.load_balancers.get(id))
-            .and_then(|r| heard(r, content));
+        let now = said.get(id).and_then(|r| heard(r, content));
         let kept = before
             .get(id.name())
             .filter(|heard| heard.content == content.as_str());
@@ -120,7 +120,7 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     let said = heard_here(ctx, namespace);
     let before = live.as_deref().map(entries).unwrap_or_default();
     let all = ctx.stores.load_balancers.in_namespace(namespace);
-    let entries = next(&before, said.as_ref(), &served, &all);
+    let entries = next(&before, &said, &served, &all);
     let live = live.as_deref().map(Object::typed).transpose()?;
     if entries.is_empty() {
         if let Some(live) = live {
@@ -149,9 +149,8 @@ async fn clear(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 
 /// What all replicas heard about a namespace.
 #[must_use]
-pub fn merged(ctx: &Context, namespace: &str) -> BTreeMap<LoadBalancerId, LoadBalancerReport> {
-    let own = heard_here(ctx, namespace);
-    let mut all = own.map(|fleet| fleet.load_balancers).unwrap_or_default();
+pub fn merged(ctx: &Context, namespace: &str) -> Reports {
+    let mut all = heard_here(ctx, namespace);
     for map in about(ctx, namespace) {
         let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
         if replica != ctx.options.replica && is_alive(ctx, &replica) {
@@ -161,13 +160,35 @@ pub fn merged(ctx: &Context, namespace: &str) -> BTreeMap<LoadBalancerId, LoadBa
     all
 }
 
-/// What the Envoys of a namespace said to this replica.
-fn heard_here(ctx: &Context, namespace: &str) -> Option<FleetReport> {
-    let fleet = namespace.parse().ok()?;
-    ctx.reports.subscribe().borrow().fleets.get(&fleet).cloned()
+/// What the Envoys of a namespace said to this replica. One that starts, or is on its way out, may acknowledge
+/// what no client of it will ever see.
+fn heard_here(ctx: &Context, namespace: &str) -> Reports {
+    let Ok(fleet) = namespace.parse::<FleetKey>() else {
+        return Reports::new();
+    };
+    let pods = ctx.stores.envoy_pods.in_namespace(namespace);
+    let serving: BTreeSet<String> = (pods.iter().filter(|pod| takes_clients(pod)))
+        .map(|pod| pod.name_any())
+        .collect();
+    let said = ctx.reports.subscribe();
+    let said = said.borrow();
+    let voices = said.fleets.get(&fleet).map(|fleet| &fleet.load_balancers);
+    (voices.into_iter().flatten())
+        .map(|(id, voices)| (id.clone(), voices.of(|node| serving.contains(node.as_str()))))
+        .collect()
 }
 
-fn add(all: &mut BTreeMap<LoadBalancerId, LoadBalancerReport>, namespace: &str, entries: Entries) {
+/// As the hub's Services see it: ready, and not going.
+fn takes_clients(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let mut conditions = conditions.unwrap_or_default().iter();
+    pod.metadata.deletion_timestamp.is_none() && conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+fn add(all: &mut Reports, namespace: &str, entries: Entries) {
     for (name, Heard { content, rejected }) in entries {
         let Ok(id) = LoadBalancerId::new(namespace, name) else {
             continue;
@@ -228,8 +249,6 @@ fn config_map(ctx: &Context, namespace: &str, entries: &Entries) -> ConfigMap {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn id(name: &str) -> LoadBalancerId {
@@ -246,7 +265,7 @@ mod tests {
         )])
     }
 
-    fn said(programmed: &[&str], rejected: &[(&str, &str)]) -> FleetReport {
+    fn said(programmed: &[&str], rejected: &[(&str, &str)]) -> Reports {
         let report = LoadBalancerReport {
             programmed: programmed
                 .iter()
@@ -257,10 +276,7 @@ mod tests {
                 .map(|(v, w)| (ContentVersion::from(*v), (*w).to_owned()))
                 .collect(),
         };
-        FleetReport {
-            streams: 1,
-            load_balancers: BTreeMap::from([(id("web"), report)]),
-        }
+        BTreeMap::from([(id("web"), report)])
     }
 
     fn heard(content: &str, rejected: Option<&str>) -> Entries {
@@ -274,12 +290,12 @@ mod tests {
     #[test]
     fn only_what_is_said_about_what_is_served_is_published() {
         assert_eq!(
-            next(&Entries::new(), Some(&said(&["v1"], &[])), &served("v2"), &[]),
+            next(&Entries::new(), &said(&["v1"], &[]), &served("v2"), &[]),
             Entries::new()
         );
         let both = said(&["v1", "v2"], &[]);
         assert_eq!(
-            next(&Entries::new(), Some(&both), &served("v2"), &[]),
+            next(&Entries::new(), &both, &served("v2"), &[]),
             heard("v2", None)
         );
     }
@@ -287,10 +303,13 @@ mod tests {
     #[test]
     fn a_stream_that_ends_changes_nothing() {
         assert_eq!(
-            next(&heard("v1", None), None, &served("v1"), &[]),
+            next(&heard("v1", None), &Reports::new(), &served("v1"), &[]),
             heard("v1", None)
         );
-        assert_eq!(next(&heard("v1", None), None, &served("v2"), &[]), Entries::new());
+        assert_eq!(
+            next(&heard("v1", None), &Reports::new(), &served("v2"), &[]),
+            Entries::new()
+        );
     }
 
     #[test]
@@ -303,17 +322,30 @@ mod tests {
             Arc::new(serde_json::from_value(lb).unwrap())
         };
         let acked = said(&["v1"], &[]);
-        let published = |lb: Arc<LoadBalancer>| next(&Entries::new(), Some(&acked), &served("v1"), &[lb]);
+        let published = |lb: Arc<LoadBalancer>| next(&Entries::new(), &acked, &served("v1"), &[lb]);
         assert_eq!(published(recorded("True", "Programmed")), Entries::new());
         assert_eq!(published(recorded("False", "AddressNotAssigned")), Entries::new());
         assert_eq!(published(recorded("False", "Pending")), heard("v1", None));
     }
 
     #[test]
+    fn an_envoy_takes_clients_when_it_is_ready_and_not_going() {
+        let pod = |ready: &str, going: Option<&str>| -> Pod {
+            let pod = serde_json::json!({"metadata": {"name": "envoy-1", "deletionTimestamp": going},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            serde_json::from_value(pod).unwrap()
+        };
+        assert!(takes_clients(&pod("True", None)));
+        assert!(!takes_clients(&pod("False", None)));
+        assert!(!takes_clients(&pod("True", Some("2026-01-01T00:00:00Z"))));
+        assert!(!takes_clients(&Pod::default()));
+    }
+
+    #[test]
     fn a_rejection_is_passed_on_with_envoys_words() {
         let entries = next(
             &heard("v1", None),
-            Some(&said(&[], &[("v1", "no")])),
+            &said(&[], &[("v1", "no")]),
             &served("v1"),
             &[],
         );
