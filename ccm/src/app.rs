@@ -14,7 +14,7 @@ use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
 use controller_kit::metrics::Metrics;
 use controller_kit::ready::Readiness;
-use controller_kit::watch::{Event, Watch, WatchMetrics, Watchable};
+use controller_kit::watch::{Event, Failures, Watch, WatchMetrics, Watchable};
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
 use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Service};
 use kube::{Api, Client};
@@ -22,7 +22,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::args::Args;
-use crate::controller::gateway::{GatewayApi, GatewayMetrics, Shared, Stores};
+use crate::controller::gateway::{
+    Answers, GatewayApi, Lingering, Refusals, Shared, Stores, TcpProber, Writers,
+};
 use crate::controller::nodes::Nodes;
 use crate::controller::services::Services;
 use crate::controller::{Context, Gate, Told, credential, heartbeat};
@@ -266,10 +268,7 @@ impl Parts {
             hub: _,
             nodes: node_metrics,
             services: service_metrics,
-            gateways,
-            http_routes,
-            grpc_routes,
-            sync_secrets,
+            gateway_api,
             runs,
             watches,
         } = metrics.clone();
@@ -296,26 +295,30 @@ impl Parts {
 
         let hub = &context.hub;
         let hub_namespace = &*context.hub_namespace;
+        // What is wrong with the hub or the credential fails all of its watches: that is one line, not one for each.
+        let hub_failures = Failures::default();
         let services = self.watch(Watch::<Service>::all(self.tenant.clone()), &both, &watches);
         let states = self.watch(
-            Watch::<TenantState>::namespaced(hub.clone(), hub_namespace),
+            Watch::<TenantState>::namespaced(hub.clone(), hub_namespace).failures(&hub_failures),
             &both,
             &watches,
         );
-        let addresses = Watch::<Addresses>::namespaced(hub.clone(), hub_namespace);
+        let addresses = Watch::<Addresses>::namespaced(hub.clone(), hub_namespace).failures(&hub_failures);
         let addresses = self.watch(
             addresses,
             &[nodes_driver.handle(), services_driver.handle()],
             &watches,
         );
 
+        let nodes = self.watch(
+            Watch::<Node>::all(self.tenant.clone()).modify(strip_node),
+            &[nodes_driver.handle()],
+            &watches,
+        );
+        let shared_nodes = nodes.clone();
         let nodes = Nodes {
             context: context.clone(),
-            nodes: self.watch(
-                Watch::<Node>::all(self.tenant.clone()).modify(strip_node),
-                &[nodes_driver.handle()],
-                &watches,
-            ),
+            nodes,
             addresses: addresses.clone(),
             address_type: args.node_address_type,
             metrics: node_metrics,
@@ -324,7 +327,8 @@ impl Parts {
         };
         tasks.spawn(drive(nodes_driver, Arc::new(nodes), stop.clone()));
         if !args.disable_service_controller {
-            let load_balancers = Watch::<LoadBalancer>::namespaced(hub.clone(), hub_namespace);
+            let load_balancers =
+                Watch::<LoadBalancer>::namespaced(hub.clone(), hub_namespace).failures(&hub_failures);
             let controller = Services {
                 context: context.clone(),
                 services: services.clone(),
@@ -339,9 +343,15 @@ impl Parts {
         }
         if args.enable_gateway_api {
             let [trigger] = l7;
+            let answered = trigger.clone();
             let stores = Stores::watch(
                 (&self.tenant, hub, hub_namespace),
-                Shared { services, states },
+                Shared {
+                    services,
+                    nodes: shared_nodes,
+                    states,
+                    hub_failures,
+                },
                 move || trigger.trigger(()),
                 &watches,
                 stop,
@@ -350,12 +360,12 @@ impl Parts {
                 context: context.clone(),
                 stores,
                 settings: args.gateway_settings(),
-                metrics: GatewayMetrics {
-                    gateways,
-                    http_routes,
-                    grpc_routes,
-                    sync_secrets,
-                },
+                metrics: gateway_api,
+                refusals: Refusals::default(),
+                answers: Answers::new(TcpProber, move || answered.trigger(()), stop),
+                address_type: args.node_address_type,
+                lingering: Lingering::default(),
+                writers: Writers::default(),
                 told: Told::default(),
             };
             tasks.spawn(drive(gateway_driver, Arc::new(controller), stop.clone()));

@@ -1,13 +1,18 @@
 //! The metrics of this agent, prefix `kubelb_ccm_`. Labels come from closed sets and namespaces; object names
 //! are never labels.
 
-use std::collections::BTreeMap;
+mod gateway;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use controller_kit::client::KubeconfigFile;
 use controller_kit::metrics::{Metrics, MetricsError, ReconcileMetrics};
 use controller_kit::watch::WatchMetrics;
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+pub use gateway::GatewayMetrics;
 
 /// Prefix of every metric.
 pub const PREFIX: &str = "kubelb_ccm";
@@ -25,14 +30,8 @@ pub struct AgentMetrics {
     pub nodes: NodeMetrics,
     /// Services.
     pub services: KindMetrics,
-    /// Gateways.
-    pub gateways: KindMetrics,
-    /// HTTPRoutes.
-    pub http_routes: KindMetrics,
-    /// GRPCRoutes.
-    pub grpc_routes: KindMetrics,
-    /// Certificates that are brought to the hub.
-    pub sync_secrets: Changes,
+    /// The Gateway API.
+    pub gateway_api: GatewayMetrics,
     /// Runs of every loop.
     pub runs: ReconcileMetrics,
     /// Watches.
@@ -49,10 +48,7 @@ impl AgentMetrics {
             hub: HubMetrics::new(metrics)?,
             nodes: NodeMetrics::new(metrics)?,
             services: KindMetrics::new(metrics, "service", "managed_services_total")?,
-            gateways: KindMetrics::new(metrics, "gateway", "managed_gateways")?,
-            http_routes: KindMetrics::new(metrics, "httproute", "managed_httproutes")?,
-            grpc_routes: KindMetrics::new(metrics, "grpcroute", "managed_grpcroutes")?,
-            sync_secrets: Changes::new(metrics, "sync_secret")?,
+            gateway_api: GatewayMetrics::new(metrics)?,
             runs: ReconcileMetrics::new(metrics, PREFIX)?,
             watches: WatchMetrics::new(metrics, PREFIX)?,
         })
@@ -126,11 +122,63 @@ impl HubMetrics {
     }
 }
 
+/// Writes to the own cluster.
+#[derive(Debug, Clone)]
+pub struct OwnClusterMetrics {
+    errors: IntCounterVec,
+}
+
+impl OwnClusterMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            errors: metrics.counters(
+                &name("own_cluster_errors_total"),
+                "Objects that the API server of the own cluster did not take, by cause.",
+                &["reason"],
+            )?,
+        })
+    }
+
+    /// The API server of the own cluster did not take an object.
+    pub fn error(&self, reason: &str) {
+        self.errors.with_label_values(&[reason]).inc();
+    }
+}
+
 /// Changes of one kind of object, on the hub or in status.
 #[derive(Debug, Clone)]
 pub struct Changes {
     duration: HistogramVec,
     total: IntCounterVec,
+    namespaces: Namespaces,
+}
+
+/// Values of the label `result`: of a run that failed, and of one that did not.
+const RESULTS: [&str; 2] = ["error", "success"];
+
+/// Namespaces that have series.
+#[derive(Debug, Clone, Default)]
+struct Namespaces(Arc<Mutex<BTreeSet<String>>>);
+
+impl Namespaces {
+    fn add(&self, namespace: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(namespace) {
+            all.insert(namespace.to_owned());
+        }
+    }
+
+    /// Keeps those for which `keep` holds, and gives the others.
+    fn split(&self, keep: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, gone) = std::mem::take(&mut *all).into_iter().partition(|name| keep(name));
+        *all = kept;
+        gone
+    }
 }
 
 impl Changes {
@@ -150,16 +198,28 @@ impl Changes {
                 "Runs that changed something in the namespace, by result.",
                 &["namespace", "result"],
             )?,
+            namespaces: Namespaces::default(),
         })
     }
 
     /// Something of the namespace was changed, or could not be.
     pub fn changed(&self, namespace: &str, took: Duration, success: bool) {
-        let result = if success { "success" } else { "error" };
+        let result = RESULTS[usize::from(success)];
+        self.namespaces.add(namespace);
         self.duration
             .with_label_values(&[namespace])
             .observe(took.as_secs_f64());
         self.total.with_label_values(&[namespace, result]).inc();
+    }
+
+    /// Drops the series of all other namespaces. That there were none of a result is no error.
+    pub fn keep_only(&self, namespaces: &BTreeSet<String>) {
+        for gone in self.namespaces.split(|namespace| namespaces.contains(namespace)) {
+            let _ = self.duration.remove_label_values(&[&gone]);
+            for result in RESULTS {
+                let _ = self.total.remove_label_values(&[gone.as_str(), result]);
+            }
+        }
     }
 }
 
@@ -167,6 +227,7 @@ impl Changes {
 #[derive(Debug, Clone)]
 pub struct KindMetrics {
     managed: IntGaugeVec,
+    shown: Namespaces,
     changes: Changes,
 }
 
@@ -182,6 +243,7 @@ impl KindMetrics {
                 "Objects of this cluster that are served.",
                 &["namespace"],
             )?,
+            shown: Namespaces::default(),
             changes: Changes::new(metrics, singular)?,
         })
     }
@@ -189,8 +251,11 @@ impl KindMetrics {
     /// How many objects are served, by namespace.
     pub fn managed(&self, by_namespace: &BTreeMap<String, i64>) {
         // A namespace that has none any more must not show its last number for ever.
-        self.managed.reset();
+        for gone in self.shown.split(|namespace| by_namespace.contains_key(namespace)) {
+            let _ = self.managed.remove_label_values(&[&gone]);
+        }
         for (namespace, count) in by_namespace {
+            self.shown.add(namespace);
             self.managed.with_label_values(&[namespace]).set(*count);
         }
     }

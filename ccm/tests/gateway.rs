@@ -8,7 +8,11 @@
 
 mod harness;
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use harness::World;
+use kubelb_ccm::controller::gateway::GatewayApi;
 use serde_json::{Value, json};
 
 const GATEWAY_API: &str = "/apis/gateway.networking.k8s.io/v1";
@@ -49,13 +53,14 @@ fn shop(world: &World) {
     world.tenant.put("/api/v1/namespaces/shop/services", service);
 }
 
+fn shadow_path(service: &str) -> String {
+    let name = gateway_semantics::shadow_name("shop", service);
+    format!("/api/v1/namespaces/shop/services/{name}")
+}
+
 /// What the API server does: it gives the shadow Service a NodePort.
 fn allocate_node_port(world: &World) {
-    let name = gateway_semantics::shadow_name("shop", "web");
-    let mut shadow = world
-        .tenant
-        .get(&format!("/api/v1/namespaces/shop/services/{name}"))
-        .unwrap();
+    let mut shadow = world.tenant.get(&shadow_path("web")).unwrap();
     shadow["spec"]["ports"][0]["nodePort"] = 30080.into();
     world.tenant.put("/api/v1/namespaces/shop/services", shadow);
 }
@@ -111,13 +116,24 @@ async fn a_route_that_is_gone_is_pruned_with_its_shadow() {
     world.settle().await;
     gateway.reconcile().await.unwrap();
     assert!(world.hub.get(&format!("{}/routes/rt-1", harness::HUB)).is_none());
-    let shadow = gateway_semantics::shadow_name("shop", "web");
+    // The shadow goes some time after the hub has let go of it.
+    world.settle().await;
+    world.forget();
+    let outcome = gateway.reconcile().await.unwrap();
     assert!(
-        world
-            .tenant
-            .get(&format!("/api/v1/namespaces/shop/services/{shadow}"))
-            .is_none()
+        outcome
+            .requeue_after
+            .is_some_and(|after| after <= Duration::from_secs(10)),
+        "{outcome:?}"
     );
+    world.later(9).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(world.tenant_writes(), Vec::<String>::new());
+    world.later(2).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(world.tenant.get(&shadow_path("web")), None);
+    world.settle().await;
+    assert_eq!(gateway.reconcile().await.unwrap().requeue_after, None);
     assert!(world.hub.get(&format!("{}/routes/gw-1", harness::HUB)).is_some());
 }
 
@@ -144,7 +160,7 @@ async fn a_quota_of_the_hub_is_told_on_the_gateway_and_statuses_are_written_all_
 async fn while_the_hub_has_a_fault_status_is_told_but_nothing_goes_to_the_hub() {
     let world = World::new().await;
     shop(&world);
-    world.fault(kubelb_ccm::hub::fault::Fault::Unauthorized);
+    world.fault(Some(kubelb_ccm::hub::fault::Fault::Unauthorized));
     world.gateway().await.reconcile().await.unwrap();
     assert_eq!(world.hub_writes(), Vec::<String>::new());
     assert!(
@@ -206,4 +222,216 @@ async fn a_certificate_reaches_the_hub_before_the_gateway_that_uses_it() {
         synced["spec"]["data"].get("ca.crt").is_none(),
         "only what the certificate needs leaves the cluster"
     );
+}
+
+fn parent_condition(world: &World, type_: &str) -> Value {
+    let route = world
+        .tenant
+        .get(&format!("{GATEWAY_API}/namespaces/shop/httproutes/web"))
+        .unwrap();
+    let conditions = route["status"]["parents"][0]["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["type"] == type_).unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_shadow_that_the_own_cluster_refuses_costs_its_backend_only_and_comes_when_the_refusal_ends() {
+    let world = World::new().await;
+    shop(&world);
+    let good = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "good", "uid": "svc-2"},
+        "spec": {"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30081, "protocol": "TCP"}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", good);
+    let rules = json!([{"backendRefs": [{"name": "web", "port": 80}]}, {"backendRefs": [{"name": "good", "port": 80}]}]);
+    let route = json!({"metadata": {"name": "web", "uid": "rt-1"}, "spec": {"parentRefs": [{"name": "web"}], "rules": rules}});
+    put(&world, "httproutes", Some("shop"), route);
+    let shadow = gateway_semantics::shadow_name("shop", "web");
+    world.own_cluster_refuses(
+        &shadow,
+        403,
+        "exceeded quota: node-ports, used: services.nodeports=2",
+    );
+    let gateway = world.gateway().await;
+    let outcome = gateway.reconcile().await.unwrap();
+    assert!(outcome.requeue_after.is_some());
+
+    let hub = || world.hub.get(&format!("{}/routes/rt-1", harness::HUB)).unwrap();
+    assert_eq!(hub()["spec"]["backends"][0]["invalid"], "UnsupportedValue");
+    assert_eq!(hub()["spec"]["backends"][1]["service"]["nodePort"], 30081);
+    let resolved = parent_condition(&world, "ResolvedRefs");
+    assert_eq!(
+        (&resolved["status"], &resolved["reason"]),
+        (&json!("False"), &json!("ServiceRefused"))
+    );
+    let message = resolved["message"].as_str().unwrap();
+    assert!(
+        message.contains(&shadow) && message.contains("exceeded quota"),
+        "{message}"
+    );
+    let events = world.events();
+    let told = events.iter().filter(|e| e["reason"] == "ServiceRefused");
+    let told: Vec<_> = told
+        .map(|e| (&e["regarding"]["kind"], &e["regarding"]["name"]))
+        .collect();
+    assert_eq!(told, [(&json!("HTTPRoute"), &json!("web"))]);
+    let text = world.metrics.text().unwrap();
+    assert!(
+        !text.contains("kubelb_ccm_hub_errors_total{"),
+        "not the hub's fault: {text}"
+    );
+
+    world.settle().await;
+    world.forget();
+    gateway.reconcile().await.unwrap();
+    assert_eq!(
+        world.tenant_writes(),
+        Vec::<String>::new(),
+        "it is not tried with every run"
+    );
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+
+    world.later(6).await;
+    world.own_cluster_yields();
+    gateway.reconcile().await.unwrap();
+    allocate_node_port(&world);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(hub()["spec"]["backends"][0]["service"]["nodePort"], 30080);
+    assert_eq!(parent_condition(&world, "ResolvedRefs")["status"], "True");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_standing_refusal_makes_no_write_but_the_try() {
+    let world = World::new().await;
+    shop(&world);
+    let shadow = gateway_semantics::shadow_name("shop", "web");
+    world.own_cluster_refuses(&shadow, 400, "admission webhook \"w\" denied the request: no");
+    world.gateway().await.reconcile().await.unwrap();
+    world.settle().await;
+    world.forget();
+    world.gateway().await.reconcile().await.unwrap();
+    assert_eq!(
+        world.tenant_writes(),
+        [format!("PATCH /api/v1/namespaces/shop/services/{shadow}")]
+    );
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_shadow_that_could_not_be_made_for_a_moment_holds_the_route() {
+    let world = World::new().await;
+    shop(&world);
+    world.own_cluster_refuses(&gateway_semantics::shadow_name("shop", "web"), 409, "conflict");
+    let gateway = world.gateway().await;
+    assert!(gateway.reconcile().await.is_err(), "the driver tries again");
+    assert_eq!(world.hub.get(&format!("{}/routes/rt-1", harness::HUB)), None);
+    assert_eq!(parent_condition(&world, "ResolvedRefs")["status"], "True");
+}
+
+#[tokio::test]
+async fn what_the_own_cluster_refuses_keeps_nothing_else_from_being_removed() {
+    let world = World::new().await;
+    shop(&world);
+    let stale = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stale", "uid": "svc-9",
+        "labels": {"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "shadow-service"}},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30099}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", stale);
+    world.own_cluster_refuses(&gateway_semantics::shadow_name("shop", "web"), 422, "invalid");
+    let gateway = world.gateway().await;
+    gateway.reconcile().await.unwrap();
+    world.later(11).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(world.tenant.get("/api/v1/namespaces/shop/services/stale"), None);
+}
+
+/// A route on the hub, and then moved to a Service that is new. Gives the loop, which has made the shadow, and the
+/// hub's Route as it was.
+async fn moved(world: &World) -> (GatewayApi, Value) {
+    shop(world);
+    world.add_node("n1", "10.9.9.9", true);
+    let gateway = world.gateway().await;
+    gateway.reconcile().await.unwrap();
+    allocate_node_port(world);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    let before = sent(world);
+    let next = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "next", "uid": "svc-2"},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.10", "selector": {"app": "next"},
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", next);
+    let rules = json!([{"backendRefs": [{"name": "next", "port": 80}]}]);
+    let route = json!({"metadata": {"name": "web", "uid": "rt-1"}, "spec": {"parentRefs": [{"name": "web"}], "rules": rules}});
+    put(world, "httproutes", Some("shop"), route);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    let mut shadow = world.tenant.get(&shadow_path("next")).unwrap();
+    shadow["metadata"]["creationTimestamp"] = jiff::Timestamp::now().to_string().into();
+    shadow["spec"]["ports"][0]["nodePort"] = 30090.into();
+    world.tenant.put("/api/v1/namespaces/shop/services", shadow);
+    world.settle().await;
+    (gateway, before)
+}
+
+fn sent(world: &World) -> Value {
+    world.hub.get(&format!("{}/routes/rt-1", harness::HUB)).unwrap()["spec"].clone()
+}
+
+#[tokio::test]
+async fn a_route_that_is_moved_stays_as_it_was_until_the_new_node_port_answers() {
+    let world = World::new().await;
+    world.nodes_answer(false);
+    let (gateway, before) = moved(&world).await;
+    let outcome = gateway.reconcile().await.unwrap();
+    assert_eq!(sent(&world), before);
+    assert!(
+        outcome
+            .requeue_after
+            .is_some_and(|after| after <= Duration::from_secs(2)),
+        "{outcome:?}"
+    );
+    world.nodes_answer(true);
+    while world.answered.load(Ordering::Relaxed) == 0 {
+        world.settle().await;
+    }
+    gateway.reconcile().await.unwrap();
+    assert_eq!(sent(&world)["backends"][0]["service"]["nodePort"], 30090);
+    assert!(
+        world.tenant.get(&shadow_path("web")).is_some(),
+        "it is used for a moment yet"
+    );
+}
+
+#[tokio::test]
+async fn a_route_waits_only_so_long_for_a_node_port_that_never_answers() {
+    let world = World::new().await;
+    world.nodes_answer(false);
+    let (gateway, before) = moved(&world).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(sent(&world), before);
+    world.later(2).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(sent(&world)["backends"][0]["service"]["nodePort"], 30090);
+}
+
+#[tokio::test]
+async fn after_a_time_without_the_hub_a_shadow_that_nobody_needs_has_its_whole_time_again() {
+    let world = World::new().await;
+    shop(&world);
+    let gateway = world.gateway().await;
+    let stale = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stale", "uid": "svc-9",
+        "labels": {"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "shadow-service"}},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30099}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", stale);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    world.later(9).await;
+    // While the hub cannot be asked, nobody knows what is needed.
+    world.fault(Some(kubelb_ccm::hub::fault::Fault::Unauthorized));
+    gateway.reconcile().await.unwrap();
+    world.fault(None);
+    world.later(2).await;
+    gateway.reconcile().await.unwrap();
+    let stale = || world.tenant.get("/api/v1/namespaces/shop/services/stale");
+    assert!(stale().is_some());
+    world.later(10).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(stale(), None);
 }

@@ -124,6 +124,11 @@ async fn slices_of_a_service_without_selector_are_kept_in_step_and_go_with_the_s
         .tenant
         .remove(&format!("{GATEWAY_API}/namespaces/shop/httproutes/web"));
     run(&world, &gateway).await;
+    run(&world, &gateway).await;
+    assert!(world.tenant.get(&shadow).is_some());
+    assert_eq!(own_slices(&world).len(), 1);
+    world.later(11).await;
+    run(&world, &gateway).await;
     assert!(world.tenant.get(&shadow).is_none());
     assert_eq!(own_slices(&world), Vec::<Value>::new());
     assert!(
@@ -214,6 +219,42 @@ async fn authorities_that_a_policy_names_reach_the_hub_before_the_route_and_noth
         "never plain text"
     );
     assert!(world.hub.get(&format!("{HUB}/syncsecrets/cm-ca")).is_none());
+}
+
+#[tokio::test]
+async fn authorities_that_a_held_route_needs_stay_on_the_hub() {
+    let world = World::new().await;
+    edge(&world, &json!({}));
+    let port = json!({"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"});
+    service(&world, json!({"type": "NodePort", "ports": [port]}));
+    route(&world, "web");
+    authority(&world, "ca", &pem());
+    let policy = json!({"metadata": {"name": "tls", "uid": "pol-1"}, "spec": {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "web"}],
+        "validation": {"hostname": "web.example.com", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}});
+    put(&world, "backendtlspolicies", "BackendTLSPolicy", policy);
+    let gateway = world.gateway().await;
+    run(&world, &gateway).await;
+    let authority = || world.hub.get(&format!("{HUB}/syncsecrets/cm-ca"));
+    assert!(authority().is_some());
+
+    let next = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "next", "uid": "svc-2"},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.9", "selector": {"app": "next"}, "ports": [{"port": 80, "protocol": "TCP"}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", next);
+    route(&world, "next");
+    run(&world, &gateway).await;
+    run(&world, &gateway).await;
+    assert!(authority().is_some(), "the hub goes on with what it has");
+
+    let name = gateway_semantics::shadow_name("shop", "next");
+    let mut shadow = world
+        .tenant
+        .get(&format!("/api/v1/namespaces/shop/services/{name}"))
+        .unwrap();
+    shadow["spec"]["ports"][0]["nodePort"] = 30090.into();
+    world.tenant.put("/api/v1/namespaces/shop/services", shadow);
+    run(&world, &gateway).await;
+    assert_eq!(authority(), None);
 }
 
 #[tokio::test]

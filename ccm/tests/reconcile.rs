@@ -147,7 +147,7 @@ async fn while_the_hub_has_a_fault_nothing_is_written_pruned_or_cleared() {
     world.tenant.remove("/api/v1/namespaces/shop/services/web");
     world.settle().await;
     world.forget();
-    world.fault(kubelb_ccm::hub::fault::Fault::Unauthorized);
+    world.fault(Some(kubelb_ccm::hub::fault::Fault::Unauthorized));
     services.reconcile().await.unwrap();
     assert_eq!(world.hub_writes(), Vec::<String>::new());
     assert_eq!(world.tenant_writes(), Vec::<String>::new());

@@ -8,6 +8,7 @@ use controller_kit::admin::Admin;
 use controller_kit::args::BindAddress;
 use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
+use controller_kit::linger::Linger;
 use controller_kit::metrics::Metrics;
 use controller_kit::ready::Readiness;
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
@@ -21,7 +22,7 @@ use crate::args::{Args, METRICS_PORT, XDS_PORT};
 use crate::claims::ClaimsCell;
 use crate::context::{Context, Options, VERSION};
 use crate::controller::load_balancer::refresh_hostnames;
-use crate::controller::route::refresh_claims;
+use crate::controller::route::{apply, refresh_claims};
 use crate::drivers::Drivers;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::AllMetrics;
@@ -194,6 +195,7 @@ impl Manager {
             reports,
             claims: ClaimsCell::default(),
             hostnames: HostnamesCell::default(),
+            linger: Linger::new(apply::LINGER),
             metrics: own,
         });
         Ok(Self { ctx, drivers, plane })

@@ -9,6 +9,7 @@ use api::v1alpha1::{Config, Tenant};
 use controller_kit::apply::{Applier, ApplyError};
 use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
+use controller_kit::linger::Linger;
 use controller_kit::object::{Object, ObjectError};
 use controller_kit::status::{StatusError, StatusWrite, update_status};
 use controller_kit::{ReconcileError, finalizer::FinalizerError};
@@ -105,6 +106,8 @@ pub struct Context {
     pub claims: ClaimsCell,
     /// Who holds which host name of a load balancer.
     pub hostnames: HostnamesCell,
+    /// Backends of routes that nobody wants any more.
+    pub linger: Linger,
     /// Metrics.
     pub metrics: ManagerMetrics,
 }

@@ -244,4 +244,12 @@ impl ManagerMetrics {
 }
 
 /// Values of the label `route_type`.
-pub const ROUTE_TYPES: [&str; 3] = ["gateway", "httproute", "grpcroute"];
+pub const ROUTE_TYPES: [&str; 7] = [
+    "gateway",
+    "listenerset",
+    "httproute",
+    "grpcroute",
+    "tlsroute",
+    "tcproute",
+    "udproute",
+];

@@ -101,6 +101,16 @@ impl<K> Switched<K> {
         self.0.as_ref()?.get(namespace, name)
     }
 
+    /// Waits until the store shows an object that was written. At once, where the kind is switched off.
+    pub async fn shown(&self, written: &Object)
+    where
+        K: kube::Resource,
+    {
+        if let Some(store) = &self.0 {
+            store.shown(written).await;
+        }
+    }
+
     /// Whether the kind is there and watched.
     #[must_use]
     pub fn is_installed(&self) -> bool {

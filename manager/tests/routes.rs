@@ -58,10 +58,18 @@ async fn switching_the_gateway_api_off_removes_what_was_made_and_says_so() {
     let mut tenant = hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a").unwrap();
     tenant["spec"] = spec;
     hub.memory.put("/apis/kubelb.k8c.io/v1alpha1/tenants", tenant);
+    // The backends stay a while: Envoys learn later that no route leads to them.
     insta::assert_yaml_snapshot!(of_routes(hub.settled().await));
     assert_eq!(
         hub.accepted("tenant-a", "uid-of-gateway"),
         ("False".into(), "Disabled".into())
+    );
+    hub.api.clear();
+    hub.written("DELETE /api/v1/namespaces/tenant-a/services/svc-")
+        .await;
+    insta::assert_yaml_snapshot!(
+        "backends_that_no_route_needs_go_later",
+        of_routes(hub.settled().await)
     );
     manager.stop().await;
 }

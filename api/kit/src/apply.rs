@@ -160,6 +160,23 @@ impl Report {
     }
 }
 
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            applied,
+            deleted,
+            foreign,
+            held,
+            failed,
+        } = other;
+        self.applied.extend(applied);
+        self.deleted.extend(deleted);
+        self.foreign.extend(foreign);
+        self.held.extend(held);
+        self.failed.extend(failed);
+    }
+}
+
 /// Executes plans for one field manager.
 #[derive(Clone)]
 pub struct Applier {
@@ -185,6 +202,13 @@ impl Applier {
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency.max(1);
         self
+    }
+
+    /// Writes only. Without a look at what is to be deleted: see [`Applier::execute`].
+    pub async fn write_all(&self, changes: Vec<Change>, is_ours: impl Fn(&Object) -> bool + Sync) -> Report {
+        let mut report = Report::default();
+        self.apply_all(changes, &is_ours, &mut report).await;
+        report
     }
 
     /// Writes, then deletes. Without `synced` nothing is deleted: a store that is not complete yet would make

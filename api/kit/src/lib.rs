@@ -25,6 +25,7 @@ pub mod error;
 pub mod events;
 pub mod finalizer;
 pub mod lease;
+pub mod linger;
 pub mod metrics;
 pub mod object;
 pub mod ready;

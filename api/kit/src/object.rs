@@ -176,6 +176,11 @@ impl Object {
         self.text("/metadata/uid")
     }
 
+    /// `metadata.resourceVersion`, which only objects that exist have.
+    pub fn resource_version(&self) -> Option<&str> {
+        self.text("/metadata/resourceVersion")
+    }
+
     /// Whether the object is being deleted.
     pub fn is_terminating(&self) -> bool {
         self.text("/metadata/deletionTimestamp").is_some()

@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides what a change means.
 
+mod failures;
 mod guard;
 mod store;
 mod task;
@@ -29,6 +30,7 @@ use crate::{
     ready::Handle,
 };
 
+pub use failures::Failures;
 use guard::Guarded;
 pub use store::State;
 use store::Store;
@@ -90,6 +92,7 @@ pub struct Watch<K: Resource> {
     modify: Option<Modify<K>>,
     hook: Option<Hook>,
     metrics: Option<WatchMetrics>,
+    failures: Failures,
     readiness: Option<Handle>,
     absent_retry: Option<Duration>,
 }
@@ -126,6 +129,7 @@ impl<K: Watchable> Watch<K> {
             modify: None,
             hook: None,
             metrics: None,
+            failures: Failures::default(),
             readiness: None,
             absent_retry: None,
         }
@@ -157,6 +161,13 @@ impl<K: Watchable> Watch<K> {
     #[must_use]
     pub fn metrics(mut self, metrics: &WatchMetrics) -> Self {
         self.metrics = Some(metrics.clone());
+        self
+    }
+
+    /// Logs failures together with the other watches that were given the same.
+    #[must_use]
+    pub fn failures(mut self, failures: &Failures) -> Self {
+        self.failures = failures.clone();
         self
     }
 
@@ -255,6 +266,17 @@ impl<K> Watched<K> {
     /// Waits until the store is complete, or the kind is known to be absent.
     pub async fn synced(&self) {
         self.store.synced().await;
+    }
+
+    /// Waits until the store shows an object that was written, as it was written or later. For ever, if it never
+    /// comes: the caller sets a limit.
+    pub async fn shown(&self, written: &Object)
+    where
+        K: Resource,
+    {
+        if let Some(version) = written.resource_version() {
+            self.store.shown(&written.id().key, version).await;
+        }
     }
 
     /// A store that is filled by hand and never changes, for tests of what reads stores.

@@ -99,6 +99,7 @@ impl Services {
         for (namespace, success) in &changed {
             self.metrics.changed(namespace, started.elapsed(), *success);
         }
+        self.metrics.changes().keep_only(&namespaces_of(&items, &changed));
         before.and(after)?;
         if refused.iter().any(|refusal| refusal.is_transient) {
             report.into_result()?;
@@ -312,6 +313,18 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
+}
+
+/// Namespaces with Services of ours, or with something that could not be changed.
+fn namespaces_of(items: &[Item], changed: &BTreeMap<String, bool>) -> BTreeSet<String> {
+    let is_ours =
+        |item: &&Item| item.hub.is_some() || matches!(item.wanted, Wanted::Served(_) | Wanted::Hold);
+    let present = items.iter().filter(is_ours);
+    let failed = changed.iter().filter(|(_, success)| !**success);
+    present
+        .filter_map(|item| item.service.namespace())
+        .chain(failed.map(|(namespace, _)| namespace.clone()))
+        .collect()
 }
 
 fn view<'a>(item: &'a Item, refused: &BTreeSet<String>) -> HubView<'a> {

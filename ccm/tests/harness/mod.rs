@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,10 +12,13 @@ use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
 use controller_kit::metrics::Metrics;
 use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
-use controller_kit::watch::{Watch, WatchMetrics};
+use controller_kit::watch::{Failures, Watch, WatchMetrics};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
-use kubelb_ccm::controller::gateway::{GatewayApi, GatewayMetrics, Shared, Stores};
+use kubelb_ccm::controller::gateway::{
+    Answers as NodeAnswers, GatewayApi, Lingering, Prober, Refusals, Shared, Stores, Target, Writers,
+};
 use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
 use kubelb_ccm::controller::{Context, Gate, Told};
@@ -22,14 +26,24 @@ use kubelb_ccm::convert::nodes::NodeAddressType;
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
 use kubelb_ccm::hub::probe::Answer;
-use kubelb_ccm::metrics::{Changes, HubMetrics, KindMetrics, NodeMetrics};
+use kubelb_ccm::metrics::{GatewayMetrics, HubMetrics, KindMetrics, NodeMetrics};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub const HUB: &str = "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a";
 
+/// Nodes that answer at once, until they are told not to.
+#[derive(Clone)]
+struct AnsweringNodes(Arc<AtomicBool>);
+
+impl Prober for AnsweringNodes {
+    fn answers<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(self.0.load(Ordering::Relaxed)))
+    }
+}
+
 #[derive(Clone, Default)]
-struct Refusals(Arc<Mutex<Vec<(String, u16, String)>>>);
+struct Answers(Arc<Mutex<Vec<(String, u16, String)>>>);
 
 pub struct World {
     pub tenant: MemoryApi,
@@ -37,8 +51,12 @@ pub struct World {
     pub metrics: Metrics,
     tenant_front: FakeApi,
     hub_front: FakeApi,
-    refusals: Refusals,
+    refusals: Answers,
+    own_refusals: Answers,
     tenant_away: Arc<Mutex<bool>>,
+    nodes_answer: Arc<AtomicBool>,
+    /// How often the Gateway API loop was told that nodes answer.
+    pub answered: Arc<AtomicUsize>,
     answers: watch::Sender<Answer>,
     hub_metrics: HubMetrics,
     stop: CancellationToken,
@@ -53,15 +71,15 @@ impl Drop for World {
 impl World {
     pub async fn new() -> Self {
         let (tenant, hub) = (MemoryApi::new(), MemoryApi::new());
-        let refusals = Refusals::default();
+        let (refusals, own_refusals) = (Answers::default(), Answers::default());
         let tenant_away = Arc::new(Mutex::new(false));
         let (behind, refuse) = (hub.clone(), refusals.clone());
         let hub_front =
             FakeApi::new(move |request| refuse.reply(request).unwrap_or_else(|| behind.reply(request)));
-        let (behind, away) = (tenant.clone(), tenant_away.clone());
+        let (behind, away, refuse) = (tenant.clone(), tenant_away.clone(), own_refusals.clone());
         let tenant_front = FakeApi::new(move |request| match *away.lock().unwrap() {
             true => Reply::error(503, "away"),
-            false => behind.reply(request),
+            false => refuse.reply(request).unwrap_or_else(|| behind.reply(request)),
         });
         let metrics = Metrics::new();
         let hub_metrics = HubMetrics::new(&metrics).unwrap();
@@ -76,7 +94,10 @@ impl World {
             tenant_front,
             hub_front,
             refusals,
+            own_refusals,
             tenant_away,
+            nodes_answer: Arc::new(AtomicBool::new(true)),
+            answered: Arc::default(),
             answers,
             hub_metrics,
             stop: CancellationToken::new(),
@@ -148,27 +169,45 @@ impl World {
         let registry = Metrics::new();
         let shared = Shared {
             services: Watch::<Service>::all(tenant.clone()).spawn(&self.stop),
+            nodes: Watch::<Node>::all(tenant.clone()).spawn(&self.stop),
             states: Watch::<TenantState>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
+            hub_failures: Failures::default(),
         };
         let watches = WatchMetrics::new(&registry, "test").unwrap();
         let stores = Stores::watch((&tenant, &hub, "tenant-a"), shared, || {}, &watches, &self.stop);
-        let kind = |singular: &str, managed: &str| KindMetrics::new(&registry, singular, managed).unwrap();
+        let answered = self.answered.clone();
+        let answered = move || {
+            answered.fetch_add(1, Ordering::Relaxed);
+        };
         let controller = GatewayApi {
             context: self.context(),
             stores,
             settings: gateway_semantics::Settings::default(),
-            metrics: GatewayMetrics {
-                gateways: kind("gateway", "managed_gateways"),
-                http_routes: kind("httproute", "managed_httproutes"),
-                grpc_routes: kind("grpcroute", "managed_grpcroutes"),
-                sync_secrets: Changes::new(&registry, "sync_secret").unwrap(),
-            },
+            metrics: GatewayMetrics::new(&self.metrics)
+                .unwrap_or_else(|_| GatewayMetrics::new(&Metrics::new()).unwrap()),
+            refusals: Refusals::default(),
+            answers: NodeAnswers::new(AnsweringNodes(self.nodes_answer.clone()), answered, &self.stop),
+            address_type: NodeAddressType::InternalIp,
+            lingering: Lingering::default(),
+            writers: Writers::default(),
             told: Told::default(),
         };
         while controller.stores.synced().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         controller
+    }
+
+    /// Whether nodes answer on their NodePorts.
+    pub fn nodes_answer(&self, answer: bool) {
+        self.nodes_answer.store(answer, Ordering::Relaxed);
+    }
+
+    /// Time goes on for what waits for a time to come, and for nothing else.
+    pub async fn later(&self, seconds: u64) {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
     }
 
     /// Lets the watches see what was written.
@@ -216,11 +255,8 @@ impl World {
             .collect()
     }
 
-    pub fn fault(&self, fault: Fault) {
-        self.answers.send_replace(Answer {
-            fault: Some(fault),
-            state: None,
-        });
+    pub fn fault(&self, fault: Option<Fault>) {
+        self.answers.send_replace(Answer { fault, state: None });
     }
 
     pub fn refuse(&self, name: &str, code: u16, message: &str) {
@@ -229,6 +265,20 @@ impl World {
             .lock()
             .unwrap()
             .push((name.to_owned(), code, message.to_owned()));
+    }
+
+    /// The own cluster refuses to write what is named so.
+    pub fn own_cluster_refuses(&self, name: &str, code: u16, message: &str) {
+        self.own_refusals
+            .0
+            .lock()
+            .unwrap()
+            .push((name.to_owned(), code, message.to_owned()));
+    }
+
+    /// The own cluster takes everything again.
+    pub fn own_cluster_yields(&self) {
+        self.own_refusals.0.lock().unwrap().clear();
     }
 
     pub fn tenant_is_away(&self) {
@@ -276,7 +326,7 @@ impl World {
     }
 }
 
-impl Refusals {
+impl Answers {
     fn reply(&self, request: &Recorded) -> Option<Reply> {
         let refusals = self.0.lock().unwrap();
         let found = refusals

@@ -23,11 +23,13 @@ pub(crate) struct Backends {
     pub decisions: Vec<BackendDecision>,
     /// What is wrong with the others, in the order of the resource.
     pub problems: Vec<Verdict>,
+    /// What keeps a backend from being kept up to date, while it is served as it was.
+    pub warnings: Vec<Verdict>,
     /// Services that need a shadow: namespace and name.
     pub shadows: BTreeSet<(String, String)>,
     /// Services whose BackendTLSPolicies count here: namespace and name.
     pub protectable: BTreeSet<(String, String)>,
-    /// Some NodePort is not known yet.
+    /// Some NodePort is not known yet, or nodes may not answer on it yet.
     pub pending: bool,
 }
 
@@ -167,17 +169,30 @@ fn resolve_one(index: &Index, kind: RouteKind, route: &ObjectRef, reference: Ref
         target,
     } = reference;
     match way(index, kind, route, target) {
-        Ok(Way { backend, shadow }) => {
+        Ok(Way {
+            backend,
+            shadow,
+            settling,
+            refusal,
+        }) => {
             into.shadows.extend(shadow);
-            match backend {
-                Some(service) => {
+            into.pending |= settling;
+            let refusal = refusal.map(|why| Verdict::new(reason::SERVICE_REFUSED, format!("{field}: {why}")));
+            match (backend, refusal) {
+                (Some(service), refusal) => {
+                    into.warnings.extend(refusal);
                     into.decisions.push(BackendDecision {
                         pointer,
                         service: Some(service),
                         invalid: None,
                     });
                 }
-                None => into.pending = true,
+                (None, Some(refusal)) => {
+                    into.problems.push(refusal);
+                    into.decisions
+                        .push(leads_nowhere(pointer, InvalidBackend::UnsupportedValue));
+                }
+                (None, None) => into.pending = true,
             }
         }
         Err((invalid, problem)) => {
@@ -185,12 +200,16 @@ fn resolve_one(index: &Index, kind: RouteKind, route: &ObjectRef, reference: Ref
                 invalid_reason(invalid),
                 format!("{field}: {problem}"),
             ));
-            into.decisions.push(BackendDecision {
-                pointer,
-                service: None,
-                invalid: Some(invalid),
-            });
+            into.decisions.push(leads_nowhere(pointer, invalid));
         }
+    }
+}
+
+fn leads_nowhere(pointer: String, invalid: InvalidBackend) -> BackendDecision {
+    BackendDecision {
+        pointer,
+        service: None,
+        invalid: Some(invalid),
     }
 }
 
@@ -203,10 +222,14 @@ fn invalid_reason(invalid: InvalidBackend) -> &'static str {
     }
 }
 
-/// The way to a Service port. Without a backend its NodePort is still to come.
+/// The way to a Service port. Without a backend its NodePort is still to come, unless the shadow is refused.
 struct Way {
     backend: Option<ServiceBackend>,
     shadow: Option<(String, String)>,
+    /// Nodes may not answer for the shadow yet.
+    settling: bool,
+    /// Why the shadow is not as it should be.
+    refusal: Option<String>,
 }
 
 type Problem = (InvalidBackend, String);
@@ -308,6 +331,8 @@ fn reach(index: &Index, exposure: Exposure, found: &Found) -> Result<Way, Proble
     let mut way = Way {
         backend: None,
         shadow: None,
+        settling: false,
+        refusal: None,
     };
     let answering = if exposure == Exposure::Shadow {
         let shadow_name = shadow::shadow_name(namespace, name);
@@ -317,6 +342,10 @@ fn reach(index: &Index, exposure: Exposure, found: &Found) -> Result<Way, Proble
             return Err((InvalidBackend::UnsupportedValue, message));
         }
         way.shadow = Some((namespace.to_owned(), name.to_owned()));
+        way.settling = index
+            .settling_services
+            .contains(&(namespace, shadow_name.as_str()));
+        way.refusal = shadow::refusal(index, namespace, name);
         existing
     } else {
         Some(service)

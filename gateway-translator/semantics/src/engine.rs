@@ -6,6 +6,7 @@ use api::v1alpha1::{GatewayScope, ParentKind};
 use serde_json::Value;
 
 use crate::events;
+use crate::former;
 use crate::gateway::{self, JudgedGateway};
 use crate::index::Index;
 use crate::kind::ObjectRef;
@@ -112,6 +113,7 @@ fn statuses(judged: Judged) -> Statuses {
                 (gateway.object.reference.clone(), status)
             })
             .collect(),
+        former: former::statuses(index),
         listener_sets: sets
             .iter()
             .filter(|(_, set)| fresh(&set.object.reference, set.object.raw))

@@ -4,6 +4,7 @@ use crate::class;
 use crate::engine::Judged;
 use crate::gateway::{self, JudgedGateway};
 use crate::index::Index;
+use crate::infrastructure;
 use crate::kind::ObjectRef;
 use crate::listener::JudgedListener;
 use crate::listener_set::{self, JudgedListenerSet};
@@ -79,6 +80,7 @@ fn gateway_events(index: &Index, gateway: &JudgedGateway, events: &mut Vec<Event
         .into_iter()
         .chain(gateway.address_problem.clone())
         .chain(certificate.and_then(|certificate| certificate.as_ref().err().cloned()))
+        .chain(infrastructure::refusal(index, gateway))
         .chain(about_listeners(&gateway.listeners));
     let object = &gateway.object.reference;
     events.extend(news.map(|verdict| warning(object, verdict)));
@@ -119,6 +121,7 @@ fn route_events(index: &Index, route: &JudgedRoute, events: &mut Vec<Event>) {
         .filter(|verdict| verdict.reason != reason::PENDING);
     let news = refusals
         .chain(route.backends.problems.iter().cloned())
+        .chain(route.backends.warnings.iter().cloned())
         .chain(route.malformed.iter().cloned());
     events.extend(news.map(|verdict| warning(object, verdict)));
 }

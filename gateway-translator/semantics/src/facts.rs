@@ -19,9 +19,25 @@ pub(crate) fn latest<'a>(facts: &'a HubFacts, object: &ObjectRef) -> Option<&'a 
 
 /// The facts of an object, if they are about its present generation and about what the Route CR now says.
 pub(crate) fn current<'a>(facts: &'a HubFacts, object: &ObjectRef) -> Option<Current<'a>> {
-    let RouteFacts { generation, status } = latest(facts, object)?;
+    let RouteFacts {
+        generation,
+        services: _,
+        status,
+    } = latest(facts, object)?;
     let of_this_source = status.source_generation == Some(object.generation);
     (of_this_source && status.observed_generation == Some(*generation)).then_some(Current(status))
+}
+
+/// What the hub serves of this Route may still be what it was before: it has not said what came of the last change.
+pub(crate) fn is_unsettled(facts: &RouteFacts) -> bool {
+    let RouteFacts {
+        generation,
+        services: _,
+        status,
+    } = facts;
+    let current = Current(status);
+    let settled = current.refusal().is_some() || current.programmed().is_some_and(|said| said.is_ok());
+    status.observed_generation != Some(*generation) || !settled
 }
 
 /// Programmed at the present generation, or why not.

@@ -9,12 +9,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::events::{Event, EventType};
+use crate::former::StatusWriters;
 use crate::grants::Grants;
 use crate::kind::{ObjectKind, ObjectRef, RouteKind};
 use crate::mirror::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL};
 use crate::model::{self, ClassSpec, GatewaySpec, GrantSpec, ListenerSetSpec, Object, PolicySpec, RouteSpec};
 use crate::reason;
-use crate::snapshot::{AuthorityFacts, HubFacts, SecretFacts, Settings, Snapshot};
+use crate::snapshot::{AuthorityFacts, HubFacts, RefusedService, SecretFacts, Settings, Snapshot};
 
 /// Namespace and name.
 pub(crate) type Key<'a> = (&'a str, &'a str);
@@ -39,6 +40,12 @@ pub(crate) struct Index<'a> {
     /// Certificate authorities by kind, namespace and name.
     pub authorities: BTreeMap<(&'a str, &'a str, &'a str), &'a AuthorityFacts>,
     pub services: BTreeMap<Key<'a>, &'a Service>,
+    /// Who wrote the status of objects that may have been ours, by UID.
+    pub status_writers: BTreeMap<&'a str, &'a StatusWriters>,
+    /// What the API server of this cluster says of the Services of ours that it refuses.
+    pub refused_services: BTreeMap<Key<'a>, &'a str>,
+    /// Shadow Services that nodes may not answer for yet.
+    pub settling_services: BTreeSet<Key<'a>>,
     /// EndpointSlices by namespace and name of their Service, without ours.
     pub slices: BTreeMap<Key<'a>, Vec<&'a EndpointSlice>>,
     /// Objects that cannot be read, with what is wrong.
@@ -97,6 +104,13 @@ impl<'a> Index<'a> {
             services: sorted(&input.services, service_key, |s| {
                 s.metadata.uid.as_deref().unwrap_or_default()
             }),
+            status_writers: writers(&input.status_writers),
+            refused_services: refused(&input.refused_services),
+            settling_services: input
+                .settling_services
+                .iter()
+                .map(|s| (s.namespace.as_str(), s.name.as_str()))
+                .collect(),
             authorities: authorities(&input.authorities),
             slices: slices(&input.endpoint_slices),
             malformed,
@@ -175,6 +189,31 @@ fn routes<'a>(
 
 fn by_name<S>(object: Object<'_, S>) -> ((String, String), Object<'_, S>) {
     ((object.meta.namespace.clone(), object.meta.name.clone()), object)
+}
+
+fn writers(writers: &[StatusWriters]) -> BTreeMap<&str, &StatusWriters> {
+    let mut sorted: Vec<_> = writers.iter().collect();
+    sorted.sort_by(|a, b| a.resource_version.cmp(&b.resource_version));
+    sorted
+        .into_iter()
+        .map(|writers| (writers.uid.as_str(), writers))
+        .collect()
+}
+
+fn refused(services: &[RefusedService]) -> BTreeMap<Key<'_>, &str> {
+    let mut services: Vec<_> = services.iter().collect();
+    services.sort_by(|a, b| a.message.cmp(&b.message));
+    services
+        .into_iter()
+        .map(|refused| {
+            let RefusedService {
+                namespace,
+                name,
+                message,
+            } = refused;
+            ((namespace.as_str(), name.as_str()), message.as_str())
+        })
+        .collect()
 }
 
 fn authorities(facts: &[AuthorityFacts]) -> BTreeMap<(&str, &str, &str), &AuthorityFacts> {

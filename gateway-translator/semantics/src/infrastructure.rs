@@ -19,6 +19,7 @@ use crate::index::Index;
 use crate::kind::GATEWAY_GROUP;
 use crate::listener_set::ListenerSets;
 use crate::mirror;
+use crate::reason::{self, Verdict};
 
 /// Value of the component label of a Service that stands for a Gateway.
 pub const GATEWAY_COMPONENT: &str = "gateway-service";
@@ -72,6 +73,21 @@ pub(crate) fn build(
         ..Service::default()
     };
     Some((service, slices(index, gateway, &name, &ports)))
+}
+
+/// Why the Service is not as it should be, if that is the API server's refusal. What the Gateway serves goes on.
+pub(crate) fn refusal(index: &Index, gateway: &JudgedGateway) -> Option<Verdict> {
+    gateway.object.spec.infrastructure.as_ref()?;
+    let meta = &gateway.object.meta;
+    let name = gateway_service_name(&meta.namespace, &meta.name);
+    let said = index
+        .refused_services
+        .get(&(meta.namespace.as_str(), name.as_str()))?;
+    let message = format!(
+        "spec.infrastructure: the API server of this cluster refuses Service {}/{name}: {said}",
+        meta.namespace
+    );
+    Some(Verdict::new(reason::SERVICE_REFUSED, message))
 }
 
 type Port = (&'static str, i32);

@@ -24,6 +24,7 @@ mod delegate;
 mod engine;
 mod events;
 mod facts;
+mod former;
 mod frontend;
 mod gateway;
 mod grants;
@@ -52,15 +53,19 @@ pub use authority::referenced_authorities;
 pub use class::SUPPORTED_FEATURES;
 pub use engine::evaluate;
 pub use events::{Event, EventType};
+pub use former::{StatusWriters, clean_former_status, possibly_former};
 pub use infrastructure::{GATEWAY_COMPONENT, gateway_service_name};
 pub use kind::{GATEWAY_GROUP, ObjectKind, ObjectRef, RouteKind};
 pub use mirror::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL};
 pub use outcome::{
-    Address, AncestorStatus, AuthorityRef, ClassStatus, DesiredRoute, GatewayStatus, ListenerSetStatus,
-    ListenerStatus, Outcome, ParentStatus, SecretRef, Statuses,
+    Address, AncestorStatus, AuthorityRef, ClassStatus, DesiredRoute, FormerStatus, GatewayStatus,
+    ListenerSetStatus, ListenerStatus, Outcome, ParentStatus, SecretRef, Statuses,
 };
-pub use shadow::{SHADOW_COMPONENT, shadow_name};
-pub use snapshot::{AuthorityFacts, HubFacts, NamespaceFacts, RouteFacts, SecretFacts, Settings, Snapshot};
+pub use shadow::{SHADOW_COMPONENT, is_shadow, shadow_name};
+pub use snapshot::{
+    AuthorityFacts, HubFacts, NamespaceFacts, RefusedService, RouteFacts, SecretFacts, ServiceName, Settings,
+    Snapshot,
+};
 pub use status::{
     OPTIONAL_GATEWAY_CONDITIONS, merge_class_status, merge_gateway_status, merge_listener_set_status,
     merge_policy_ancestors, merge_route_parents,

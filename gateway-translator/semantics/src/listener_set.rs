@@ -122,6 +122,20 @@ pub(crate) fn is_undecided(index: &Index, set: &(String, String)) -> bool {
     index.state().is_none() && gateway.is_some_and(|gateway| !index.gateways.contains_key(&gateway))
 }
 
+/// Its Gateway is none of ours, and none that the hub may still tell of.
+pub(crate) fn is_nobodys(index: &Index, object: &Object<ListenerSetSpec>) -> bool {
+    let Some(key) = gateway_of(object) else {
+        return true;
+    };
+    if let Some(gateway) = index.gateways.get(&key) {
+        return index.class_of(gateway).is_none();
+    }
+    index.state().is_some_and(|state| {
+        let is_it = |shared: &SharedGateway| shared.namespace == key.0 && shared.name == key.1;
+        !state.gateways.iter().any(is_it)
+    })
+}
+
 /// On a Gateway that the hub shares. The hub has the last word: it knows the other tenants.
 fn judge_shared<'a>(
     index: &Index,

@@ -44,6 +44,8 @@ pub struct Statuses {
     pub gateway_classes: Vec<(ObjectRef, ClassStatus)>,
     /// Gateways of those classes.
     pub gateways: Vec<(ObjectRef, GatewayStatus)>,
+    /// Gateways and ListenerSets that are not ours any more, as far as something of ours is left in their status.
+    pub former: Vec<(ObjectRef, FormerStatus)>,
     /// ListenerSets of those Gateways.
     pub listener_sets: Vec<(ObjectRef, ListenerSetStatus)>,
     /// Every BackendTLSPolicy, with our entries of `status.ancestors`.
@@ -83,6 +85,19 @@ pub struct ListenerSetStatus {
     pub conditions: Vec<ConditionValue>,
     /// One for each listener, in the order of the spec. None while the ListenerSet is not attached.
     pub listeners: Vec<ListenerStatus>,
+}
+
+/// What is ours in the status of a Gateway or ListenerSet that is not ours any more, and is to be taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FormerStatus {
+    /// The version of the object for which this holds. Another version may be somebody else's work.
+    pub resource_version: String,
+    /// Types of conditions.
+    pub conditions: BTreeSet<String>,
+    /// Names of listeners.
+    pub listeners: BTreeSet<String>,
+    /// Other fields.
+    pub fields: BTreeSet<String>,
 }
 
 /// An address of a Gateway.

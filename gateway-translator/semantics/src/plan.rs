@@ -6,10 +6,12 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::engine::Judged;
+use crate::index::Index;
 use crate::listener::JudgedListener;
 use crate::outcome::{AuthorityRef, DesiredRoute, SecretRef};
 use crate::route::JudgedRoute;
-use crate::{delegate, infrastructure, mirror, shadow};
+use crate::snapshot::ServiceName;
+use crate::{delegate, facts, infrastructure, mirror, shadow};
 
 /// What the hub should hold, and what stays there as it is.
 pub(crate) fn routes(judged: Judged) -> (BTreeMap<String, DesiredRoute>, BTreeSet<String>) {
@@ -60,7 +62,7 @@ pub(crate) fn routes(judged: Judged) -> (BTreeMap<String, DesiredRoute>, BTreeSe
 }
 
 /// Shadows of the Services that routes on their way to the hub need, with their slices. As long as the hub is
-/// silent, those that are there stay, and no new ones come.
+/// silent, those that are there stay, and no new ones come. One that the hub may still send requests to stays too.
 pub(crate) fn shadows(judged: Judged) -> (Vec<Service>, Vec<EndpointSlice>) {
     let index = judged.index;
     let silent = index.state().is_none();
@@ -70,22 +72,54 @@ pub(crate) fn shadows(judged: Judged) -> (Vec<Service>, Vec<EndpointSlice>) {
         .iter()
         .filter(wanted)
         .flat_map(|route| &route.backends.shadows)
+        .cloned()
         .collect();
     let exists = |namespace: &str, name: &str| {
         index
             .services
             .contains_key(&(namespace, shadow::shadow_name(namespace, name).as_str()))
     };
-    let originals: Vec<&Service> = needed
-        .into_iter()
-        .filter(|(namespace, name)| !silent || exists(namespace, name))
+    let in_use = in_use(judged).into_iter();
+    let in_use = in_use.filter(|(namespace, name)| exists(namespace, name));
+    let mut all: BTreeSet<_> = needed.into_iter().collect();
+    if silent {
+        all.retain(|(namespace, name)| exists(namespace, name));
+    }
+    all.extend(in_use);
+    let originals: Vec<&Service> = all
+        .iter()
         .filter_map(|(namespace, name)| index.services.get(&(namespace.as_str(), name.as_str())).copied())
         .collect();
+    // A shadow that is not there and will not be has no use for endpoints.
+    let comes = |original: &&&Service| {
+        let of = |field: &Option<String>| field.clone().unwrap_or_default();
+        let (namespace, name) = (of(&original.metadata.namespace), of(&original.metadata.name));
+        exists(&namespace, &name) || shadow::refusal(index, &namespace, &name).is_none()
+    };
     let slices = originals
         .iter()
+        .filter(comes)
         .flat_map(|original| mirror::slices(index, original));
     let slices = slices.collect();
     (originals.into_iter().map(shadow::build).collect(), slices)
+}
+
+/// Services that the hub may send requests to: those of its Routes as they are, and, while it has not said what
+/// came of a change, whatever it could send them to before.
+fn in_use(judged: Judged) -> BTreeSet<(String, String)> {
+    let Index { hub, services, .. } = judged.index;
+    let routes = judged.routes.iter();
+    let mut known = routes.filter_map(|route| hub.routes.get(&route.object.meta.uid));
+    if known.any(facts::is_unsettled) {
+        return services
+            .values()
+            .filter_map(|service| shadow::original_of(service))
+            .collect();
+    }
+    let named = hub.routes.values().flat_map(|facts| &facts.services);
+    named
+        .map(|ServiceName { namespace, name }| (namespace.clone(), name.clone()))
+        .collect()
 }
 
 /// Services that stand for Gateways, with their slices.

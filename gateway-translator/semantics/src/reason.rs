@@ -41,6 +41,7 @@ pub(crate) const PENDING: &str = "Pending";
 pub(crate) const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
 pub(crate) const REF_NOT_PERMITTED: &str = "RefNotPermitted";
 pub(crate) const REJECTED: &str = "Rejected";
+pub(crate) const SERVICE_REFUSED: &str = "ServiceRefused";
 pub(crate) const TARGET_NOT_FOUND: &str = "TargetNotFound";
 pub(crate) const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
 pub(crate) const UNSUPPORTED_PROTOCOL: &str = "UnsupportedProtocol";

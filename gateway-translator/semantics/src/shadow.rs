@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::index::Index;
+
 /// Value of the component label of a shadow Service.
 pub const SHADOW_COMPONENT: &str = "shadow-service";
 
@@ -84,7 +86,8 @@ pub(crate) fn node_port(service: &Service, number: i32, transport: &str) -> Opti
 }
 
 /// This Service is a shadow of ours.
-pub(crate) fn is_shadow(service: &Service) -> bool {
+#[must_use]
+pub fn is_shadow(service: &Service) -> bool {
     let label = |key: &str| {
         service
             .metadata
@@ -93,6 +96,23 @@ pub(crate) fn is_shadow(service: &Service) -> bool {
             .and_then(|labels| labels.get(key).map(String::as_str))
     };
     label(MANAGED_BY_LABEL) == Some(MANAGED_BY) && label(COMPONENT_LABEL) == Some(SHADOW_COMPONENT)
+}
+
+/// Namespace and name of the Service whose shadow this is; none for other Services.
+pub(crate) fn original_of(shadow: &Service) -> Option<(String, String)> {
+    let annotations = shadow.metadata.annotations.as_ref()?;
+    let name = annotations.get(ORIGIN_NAME)?;
+    is_shadow(shadow).then(|| Some((shadow.metadata.namespace.clone()?, name.clone())))?
+}
+
+/// Why the shadow of a Service is not as it should be, if that is the API server's refusal.
+pub(crate) fn refusal(index: &Index, namespace: &str, service: &str) -> Option<String> {
+    let shadow = shadow_name(namespace, service);
+    let said = index.refused_services.get(&(namespace, shadow.as_str()))?;
+    Some(format!(
+        "Service {namespace}/{service} needs the NodePort Service {namespace}/{shadow}, which the API server of this \
+         cluster refuses: {said}"
+    ))
 }
 
 /// The shadow of a Service. It names no NodePort: the API server gives one, and it stays.

@@ -1,12 +1,14 @@
 //! What goes in: the tenant's objects, the hub's facts and the switches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1alpha1::{RouteStatus, TenantStateStatus};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::former::StatusWriters;
 
 /// Everything that is known, as plain data. The order of the lists means nothing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Snapshot {
     pub backend_tls_policies: Vec<Value>,
     /// Every ReferenceGrant, of v1 or v1beta1.
     pub reference_grants: Vec<Value>,
+    /// Who wrote the status of what [`possibly_former`](crate::possibly_former) names.
+    pub status_writers: Vec<StatusWriters>,
     /// Secrets that a listener may name. Secrets of other types than `kubernetes.io/tls` may be left out.
     pub secrets: Vec<SecretFacts>,
     /// What [`referenced_authorities`](crate::referenced_authorities) names, as far as it exists.
@@ -43,6 +47,10 @@ pub struct Snapshot {
     pub namespaces: Vec<NamespaceFacts>,
     /// Every Service, with the shadow Services made earlier.
     pub services: Vec<Service>,
+    /// Services that were wanted and that the API server of this cluster would not take.
+    pub refused_services: Vec<RefusedService>,
+    /// Shadow Services that nodes may not answer for yet, though they have their NodePorts.
+    pub settling_services: Vec<ServiceName>,
     /// EndpointSlices of Services without selector.
     pub endpoint_slices: Vec<EndpointSlice>,
     /// What the hub said.
@@ -85,6 +93,19 @@ pub struct AuthorityFacts {
     pub problem: Option<String>,
 }
 
+/// A Service of ours that the API server of this cluster refuses as it is wanted now. One that merely was not
+/// made yet, or could not be for a moment, is none of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RefusedService {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The API server's words.
+    pub message: String,
+}
+
 /// What matters of a Namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -105,12 +126,24 @@ pub struct HubFacts {
     pub routes: BTreeMap<String, RouteFacts>,
 }
 
+/// A Service of the tenant cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
 /// What the hub said about one Route CR.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteFacts {
     /// `metadata.generation` of the Route CR.
     pub generation: i64,
+    /// Services that its backends lead to now.
+    pub services: BTreeSet<ServiceName>,
     /// Its status.
     pub status: RouteStatus,
 }

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use api::condition::ConditionValue;
 use gateway_semantics::{
-    AncestorStatus, DesiredRoute, GatewayStatus, ListenerSetStatus, ListenerStatus, ObjectRef, Outcome,
-    ParentStatus, SUPPORTED_FEATURES, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status,
-    merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
+    AncestorStatus, DesiredRoute, FormerStatus, GatewayStatus, ListenerSetStatus, ListenerStatus, ObjectRef,
+    Outcome, ParentStatus, SUPPORTED_FEATURES, Settings, Snapshot, clean_former_status, evaluate,
+    merge_class_status, merge_gateway_status, merge_listener_set_status, merge_policy_ancestors,
+    merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
@@ -116,6 +117,15 @@ fn show(case: &Value, outcome: &Outcome, settings: &Settings, show_resource: boo
         shown(case, "gateways", object, show_gateway(status), merge)
     });
     put(&mut out, "gateways", gateways.collect::<Map<_, _>>().into());
+    let former = statuses.former.iter().map(|(object, status)| {
+        let merge = |existing: &Value| clean_former_status(existing, status);
+        let list = match object.kind.as_str() {
+            "Gateway" => "gateways",
+            _ => "listenerSets",
+        };
+        shown(case, list, object, show_former(status), merge)
+    });
+    put(&mut out, "former", former.collect::<Map<_, _>>().into());
     let sets = statuses.listener_sets.iter().map(|(object, status)| {
         let merge = |existing: &Value| merge_listener_set_status(existing, status, object.generation, &now());
         shown(case, "listenerSets", object, show_listener_set(status), merge)
@@ -252,6 +262,16 @@ fn show_gateway(status: &GatewayStatus) -> Value {
         out.insert("attachedListenerSets".to_owned(), json!(count));
     }
     Value::Object(out)
+}
+
+fn show_former(status: &FormerStatus) -> Value {
+    let FormerStatus {
+        resource_version,
+        conditions,
+        listeners,
+        fields,
+    } = status;
+    json!({"resourceVersion": resource_version, "conditions": conditions, "listeners": listeners, "fields": fields})
 }
 
 fn show_listener_set(status: &ListenerSetStatus) -> Value {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use gateway_semantics::{
-    Outcome, Settings, Snapshot, evaluate, merge_class_status, merge_gateway_status,
+    Outcome, Settings, Snapshot, clean_former_status, evaluate, merge_class_status, merge_gateway_status,
     merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -190,6 +190,9 @@ fn merges_settle(existing: &Value, outcome: &Outcome) {
     }
     for (object, status) in &outcome.statuses.gateways {
         settle(&|existing| merge_gateway_status(existing, status, object.generation, &now));
+    }
+    for (_, status) in &outcome.statuses.former {
+        settle(&|existing| clean_former_status(existing, status));
     }
     for (object, status) in &outcome.statuses.listener_sets {
         settle(&|existing| merge_listener_set_status(existing, status, object.generation, &now));

@@ -114,6 +114,18 @@ impl Hub {
         }
     }
 
+    /// Waits for a write that begins so, at most 20 seconds.
+    pub async fn written(&self, what: &str) {
+        let until = async {
+            while !self.writes().iter().any(|write| write.starts_with(what)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let limit = Duration::from_secs(20);
+        let result = tokio::time::timeout(limit, until).await;
+        assert!(result.is_ok(), "no {what} within {limit:?}: {:?}", self.writes());
+    }
+
     pub async fn manager(&self) -> Running {
         self.start(Leadership::always()).await
     }

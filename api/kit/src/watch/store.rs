@@ -31,6 +31,8 @@ struct Content<K> {
 pub(super) struct Store<K> {
     content: RwLock<Content<K>>,
     state: watch::Sender<State>,
+    /// Told of every insertion.
+    inserted: watch::Sender<()>,
 }
 
 impl<K> Store<K> {
@@ -42,6 +44,7 @@ impl<K> Store<K> {
         Self {
             content: RwLock::new(content),
             state: watch::Sender::new(State::Pending),
+            inserted: watch::Sender::new(()),
         }
     }
 
@@ -60,6 +63,24 @@ impl<K> Store<K> {
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.read().objects.get(key).cloned()
+    }
+
+    /// Waits until the store has the object, in this version or a later one.
+    pub(super) async fn shown(&self, key: &ObjectKey, version: &str)
+    where
+        K: Resource,
+    {
+        let mut inserted = self.inserted.subscribe();
+        let is_shown = |object: Arc<K>| {
+            let shown = object.meta().resource_version.as_deref();
+            shown.is_some_and(|shown| !is_older(shown, version))
+        };
+        while !self.get(key).is_some_and(is_shown) {
+            // The sender lives as long as the store.
+            if inserted.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,6 +118,8 @@ impl<K> Store<K> {
         let mut content = self.write();
         let was_undecodable = content.undecodable.remove(&key);
         let old = content.objects.insert(key, object.clone());
+        drop(content);
+        self.inserted.send_replace(());
         was_undecodable || !old.is_some_and(|old| same_version(old.as_ref(), object.as_ref()))
     }
 
@@ -131,6 +154,7 @@ impl<K> Store<K> {
         content.undecodable = undecodable;
         drop(content);
         self.set_state(State::Synced);
+        self.inserted.send_replace(());
         changed
     }
 
@@ -161,6 +185,11 @@ fn differences<K: Resource>(
     });
     let keys: BTreeSet<_> = gone.chain(other.map(|(key, _)| key)).cloned().collect();
     keys.into_iter().collect()
+}
+
+/// Versions of one kind are numbers that grow. What is no number is taken for another version, not an older one.
+fn is_older(a: &str, b: &str) -> bool {
+    matches!((a.parse::<u128>(), b.parse::<u128>()), (Ok(a), Ok(b)) if a < b)
 }
 
 /// The same content, as far as the API server says so.

@@ -10,9 +10,10 @@ use kube::{
         watcher::{self, watcher},
     },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, Guarded, Hook, Modify, State, Store, Watch, WatchMetrics, Watchable};
+use super::{Event, Failures, Guarded, Hook, Modify, State, Store, Watch, WatchMetrics, Watchable};
 use crate::{backoff::jitter, error, object::ObjectKey, ready::Handle};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -34,6 +35,7 @@ struct Feeder<K> {
     modify: Option<Modify<K>>,
     hook: Option<Hook>,
     metrics: Option<WatchMetrics>,
+    failures: Failures,
     readiness: Option<Handle>,
     start_failures: u32,
     fresh: Vec<Arc<K>>,
@@ -48,6 +50,7 @@ pub(super) async fn run<K: Watchable>(watch: Watch<K>, store: Arc<Store<K>>, sto
         modify,
         hook,
         metrics,
+        failures,
         readiness,
         absent_retry,
     } = watch;
@@ -58,6 +61,7 @@ pub(super) async fn run<K: Watchable>(watch: Watch<K>, store: Arc<Store<K>>, sto
         modify,
         hook,
         metrics,
+        failures,
         readiness,
         start_failures: 0,
         fresh: Vec::new(),
@@ -212,7 +216,16 @@ impl<K: Watchable> Feeder<K> {
     }
 
     fn on_error(&self, error: &watcher::Error) {
-        tracing::warn!(kind = %self.kind, error = error as &dyn std::error::Error, "watch failed, trying again");
+        let cause = error as &dyn std::error::Error;
+        match self.failures.note(&self.kind, error, Instant::now()) {
+            Some(quiet) => tracing::warn!(
+                kind = %self.kind,
+                error = cause,
+                failures_since = quiet,
+                "watch failed, trying again; the same is said once a minute"
+            ),
+            None => tracing::debug!(kind = %self.kind, error = cause, "watch failed, trying again"),
+        }
         if let Some(metrics) = &self.metrics {
             metrics.errors.with_label_values(&[&self.kind]).inc();
         }

@@ -4,58 +4,38 @@
 //! the right order, and telling. Needs come before what needs them: shadow Services, Secrets, Routes; removal
 //! goes the other way round.
 
+mod answers;
 mod authorities;
+mod former;
+mod lingering;
+mod own_cluster;
 mod stores;
 mod write;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use controller_kit::driver::Outcome;
-use gateway_semantics::{Event, EventType, ObjectKind, ObjectRef, Settings, evaluate};
+use gateway_semantics::{
+    Event, EventType, ObjectKind, ObjectRef, Outcome as Evaluated, Settings, Snapshot, evaluate,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
+use crate::convert::nodes::{Addresses, NodeAddressType, convert};
 use crate::convert::origin::Origin;
 use crate::hub::refusal::Refusal;
-use crate::metrics::{Changes, KindMetrics};
+use crate::metrics::GatewayMetrics;
 use crate::notice::Notice;
+pub use answers::{Answers, Prober, Settling, Target, TcpProber};
+pub use former::Writers;
+pub use lingering::Lingering;
+pub use own_cluster::Refusals;
 pub use stores::{Shared, Stores};
 
 /// Version of the Gateway API that is read and written.
 pub const API_VERSION: &str = "gateway.networking.k8s.io/v1";
-
-/// Metrics of each kind.
-#[derive(Debug, Clone)]
-pub struct GatewayMetrics {
-    /// Gateways.
-    pub gateways: KindMetrics,
-    /// HTTPRoutes.
-    pub http_routes: KindMetrics,
-    /// GRPCRoutes.
-    pub grpc_routes: KindMetrics,
-    /// Certificates that are brought to the hub.
-    pub sync_secrets: Changes,
-}
-
-impl GatewayMetrics {
-    fn of(&self, kind: &str) -> Option<&KindMetrics> {
-        match kind {
-            "Gateway" => Some(&self.gateways),
-            "HTTPRoute" => Some(&self.http_routes),
-            "GRPCRoute" => Some(&self.grpc_routes),
-            _ => None,
-        }
-    }
-
-    fn changes_of(&self, kind: &str) -> Option<&Changes> {
-        match kind {
-            write::SECRET_ORIGIN | write::CONFIG_MAP_ORIGIN => Some(&self.sync_secrets),
-            kind => self.of(kind).map(KindMetrics::changes),
-        }
-    }
-}
 
 /// The loop over the Gateway API.
 pub struct GatewayApi {
@@ -67,6 +47,16 @@ pub struct GatewayApi {
     pub settings: Settings,
     /// Metrics.
     pub metrics: GatewayMetrics,
+    /// What the own cluster refuses.
+    pub refusals: Refusals,
+    /// Whether nodes answer for new shadow Services.
+    pub answers: Answers,
+    /// Which address of a node they are asked at.
+    pub address_type: NodeAddressType,
+    /// Shadow Services that nobody needs any more.
+    pub lingering: Lingering,
+    /// Who wrote the status of what may have been ours.
+    pub writers: Writers,
     /// What was told.
     pub told: Told<Event>,
 }
@@ -84,35 +74,61 @@ impl GatewayApi {
             return Ok(Outcome::done());
         };
         let started = Instant::now();
-        let snapshot = self
+        let mut snapshot = self
             .stores
             .snapshot(&self.context.hub_namespace, &self.settings)
             .await?;
-        let outcome = evaluate(&snapshot, &self.settings);
-        self.count(&outcome.routes);
+        snapshot.refused_services = self.refusals.services();
+        let settling = self.settling(&snapshot);
+        snapshot.settling_services = settling.services;
+        let unread = self.read_writers(&mut snapshot).await;
+        let mut outcome = evaluate(&snapshot, &self.settings);
 
         let mut written = write::Written::default();
-        let applied = match self.context.gate.may_write_hub() && snapshot.hub.state.is_some() {
-            true => self.delegate(&outcome, &synced, &mut written).await,
-            false => Ok(()),
+        let may_delegate = self.context.gate.may_write_hub() && snapshot.hub.state.is_some();
+        let applied = match may_delegate {
+            true => {
+                self.delegate(&mut snapshot, &mut outcome, &synced, &mut written)
+                    .await
+            }
+            false => {
+                self.lingering.forget();
+                Ok(())
+            }
         };
+        self.count(&outcome.routes);
         let reported = self
             .write_statuses(&outcome.statuses, &Time(Timestamp::now()), &mut written)
             .await;
 
-        self.tell(outcome.events, &written).await;
-        for ((kind, namespace), success) in &written.changed {
-            if let Some(metrics) = self.metrics.changes_of(kind) {
-                metrics.changed(namespace, started.elapsed(), *success);
-            }
-        }
+        let events = std::mem::take(&mut outcome.events);
+        self.tell(events, &written).await;
+        self.count_changes(&outcome, &written, started.elapsed());
         applied.and(reported)?;
-        let refused = !written.refused.is_empty();
-        Ok(if refused {
-            Outcome::requeue(REFUSED_RETRY)
-        } else {
-            Outcome::done()
+        let of_hub = (unread || written.left || !written.refused.is_empty()).then_some(REFUSED_RETRY);
+        let of_own = self
+            .refusals
+            .due_in(tokio::time::Instant::now())
+            .filter(|_| may_delegate);
+        Ok(Outcome {
+            requeue_after: [of_hub, of_own, written.lingers, settling.due_in]
+                .into_iter()
+                .flatten()
+                .min(),
         })
+    }
+
+    /// Nodes are asked where the hub will send requests to.
+    fn settling(&self, snapshot: &Snapshot) -> Settling {
+        let addresses = || {
+            let nodes = self.stores.nodes.snapshot();
+            match convert(nodes.iter().map(AsRef::as_ref), self.address_type).addresses {
+                Addresses::Publish(addresses) => addresses,
+                Addresses::Keep => Vec::new(),
+            }
+        };
+        let (now, wall) = (tokio::time::Instant::now(), Timestamp::now());
+        self.answers.observe(&snapshot.services, addresses, now, wall)
     }
 
     fn count(&self, routes: &BTreeMap<String, gateway_semantics::DesiredRoute>) {
@@ -124,12 +140,24 @@ impl GatewayApi {
                 .entry(origin.namespace.clone())
                 .or_insert(0) += 1;
         }
-        for kind in ["Gateway", "HTTPRoute", "GRPCRoute"] {
-            let none = BTreeMap::new();
-            if let Some(metrics) = self.metrics.of(kind) {
-                metrics.managed(by_kind.get(kind).unwrap_or(&none));
+        self.metrics.managed(&by_kind);
+    }
+
+    /// Counts what was changed, and drops what is counted of namespaces that have nothing of a kind any more. What
+    /// could not be changed still shows.
+    fn count_changes(&self, evaluated: &Evaluated, written: &write::Written, took: Duration) {
+        let mut present = self.stores.namespaces_by_kind();
+        let secrets = evaluated.sync_secrets.iter().map(|secret| &secret.namespace);
+        let authorities = evaluated.authorities.iter().map(|authority| &authority.namespace);
+        let secrets = secrets.chain(authorities).cloned().collect();
+        present.insert(write::SECRET_ORIGIN, secrets);
+        for ((kind, namespace), success) in &written.changed {
+            self.metrics.changed(kind, namespace, took, *success);
+            if !success {
+                present.entry(kind).or_default().insert(namespace.clone());
             }
         }
+        self.metrics.keep_only(&present);
     }
 
     /// Tells what is new. In the first run of the process that is only what comes with a changed status: the

@@ -1,16 +1,16 @@
 //! What the Gateway API loop reads, and how it becomes one plain snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1alpha1::{Route, SyncSecret, TenantState};
 use controller_kit::object::ObjectError;
-use controller_kit::watch::{Synced, Watch, WatchMetrics, Watched};
+use controller_kit::watch::{Failures, Synced, Watch, WatchMetrics, Watched};
 use controller_kit::{CancellationToken, Object};
 use gateway_semantics::{
     GATEWAY_GROUP, HubFacts, NamespaceFacts, ObjectKind, ObjectRef, RouteFacts, RouteKind,
-    SLICE_MANAGED_BY_LABEL, SecretFacts, Settings, Snapshot, referenced_authorities,
+    SLICE_MANAGED_BY_LABEL, SecretFacts, ServiceName, Settings, Snapshot, referenced_authorities,
 };
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
@@ -68,6 +68,8 @@ pub struct Stores {
     pub namespaces: Watched<Namespace>,
     /// Services.
     pub services: Watched<Service>,
+    /// Nodes.
+    pub nodes: Watched<Node>,
     /// EndpointSlices that are not kept by the controller for Services with a selector.
     pub endpoint_slices: Watched<EndpointSlice>,
     /// Routes of this tenant on the hub.
@@ -82,8 +84,12 @@ pub struct Stores {
 pub struct Shared {
     /// Services of the own cluster.
     pub services: Watched<Service>,
+    /// Nodes of the own cluster.
+    pub nodes: Watched<Node>,
     /// TenantState on the hub.
     pub states: Watched<TenantState>,
+    /// Failures of the watches on the hub.
+    pub hub_failures: Failures,
 }
 
 impl Stores {
@@ -108,7 +114,12 @@ impl Stores {
             move |_: &controller_kit::watch::Event| hint()
         };
         let tls_only = watcher::Config::default().fields("type=kubernetes.io/tls");
-        let Shared { services, states } = shared;
+        let Shared {
+            services,
+            nodes,
+            states,
+            hub_failures,
+        } = shared;
         Self {
             gateway_classes: gateway_api("v1", "GatewayClass", "gatewayclasses"),
             gateways: gateway_api("v1", "Gateway", "gateways"),
@@ -140,12 +151,15 @@ impl Stores {
                 .on_event(hook())
                 .spawn(stop),
             services,
+            nodes,
             routes: Watch::<Route>::namespaced(hub.clone(), hub_namespace)
                 .metrics(metrics)
+                .failures(&hub_failures)
                 .on_event(hook())
                 .spawn(stop),
             sync_secrets: Watch::<SyncSecret>::namespaced(hub.clone(), hub_namespace)
                 .metrics(metrics)
+                .failures(&hub_failures)
                 .on_event(hook())
                 .spawn(stop),
             states,
@@ -170,6 +184,7 @@ impl Stores {
             authorities,
             namespaces,
             services,
+            nodes,
             endpoint_slices,
             routes,
             sync_secrets,
@@ -191,6 +206,7 @@ impl Stores {
             &authorities.secrets,
             namespaces,
             services,
+            nodes,
             endpoint_slices,
             routes,
             sync_secrets,
@@ -219,9 +235,12 @@ impl Stores {
             backend_tls_policies: values(&self.backend_tls_policies)?,
             reference_grants: values(&self.reference_grants)?,
             secrets: copies(&self.secrets, SecretFacts::from_secret),
+            status_writers: Vec::new(),
             authorities: Vec::new(),
             namespaces: copies(&self.namespaces, facts_of),
             services: copies(&self.services, Service::clone),
+            refused_services: Vec::new(),
+            settling_services: Vec::new(),
             endpoint_slices: copies(&self.endpoint_slices, EndpointSlice::clone),
             hub: HubFacts {
                 state: settings_of(&self.states, hub_namespace),
@@ -237,6 +256,7 @@ impl Stores {
         let ours = |route: &Route| is_ours(&route.metadata);
         let facts = |route: &Route| RouteFacts {
             generation: route.metadata.generation.unwrap_or_default(),
+            services: services_of(route),
             status: route.status.clone().unwrap_or_default(),
         };
         let routes = self.routes.snapshot();
@@ -284,6 +304,23 @@ impl Stores {
                 generation: object.metadata.generation.unwrap_or_default(),
             })
         })
+    }
+
+    /// Namespaces in which there are objects of each kind.
+    #[must_use]
+    pub fn namespaces_by_kind(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        let routes = RouteKind::ALL.map(ObjectKind::Route);
+        let others = [
+            ObjectKind::Gateway,
+            ObjectKind::ListenerSet,
+            ObjectKind::BackendTlsPolicy,
+        ];
+        let of = |kind: ObjectKind| {
+            let objects = self.of_kind(kind).snapshot();
+            let namespaces = objects.iter().filter_map(|object| object.namespace());
+            (kind.as_str(), namespaces.collect())
+        };
+        others.into_iter().chain(routes).map(of).collect()
     }
 
     /// Namespace of the tenant's Secret with this UID.
@@ -340,6 +377,20 @@ fn facts_of(namespace: &Namespace) -> NamespaceFacts {
         name: namespace.name_any(),
         labels: namespace.metadata.labels.clone().unwrap_or_default(),
     }
+}
+
+fn services_of(route: &Route) -> BTreeSet<ServiceName> {
+    let services = route
+        .spec
+        .backends
+        .iter()
+        .filter_map(|backend| backend.service.as_ref());
+    services
+        .map(|service| ServiceName {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+        })
+        .collect()
 }
 
 fn keep_tls_keys(secret: &mut Secret) {

@@ -1,8 +1,8 @@
 //! Writes what was decided: first what others need, then what needs it; removal the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use api::meta::{COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use api::v1alpha1::{Route, SyncSecret, SyncSecretSpec, SyncSecretType};
 use controller_kit::Object;
 use controller_kit::apply::{Applier, Report};
@@ -11,13 +11,12 @@ use controller_kit::object::ObjectError;
 use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::Synced;
 use gateway_semantics::{
-    AuthorityRef, GATEWAY_COMPONENT, ObjectRef, Outcome, SHADOW_COMPONENT, SLICE_MANAGED_BY,
-    SLICE_MANAGED_BY_LABEL, SecretRef, Statuses, merge_class_status, merge_gateway_status,
-    merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
+    AuthorityRef, ObjectRef, Outcome, SecretRef, Snapshot, Statuses, clean_former_status, merge_class_status,
+    merge_gateway_status, merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Api;
 use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
 use serde_json::{Map, Value};
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
@@ -32,8 +31,6 @@ use crate::hub::refusal::Refusal;
 pub const SECRET_ORIGIN: &str = "Secret";
 /// Kind in the origin annotations of a SyncSecret that was made from a ConfigMap.
 pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
-/// Values of the component label on Services of ours.
-const COMPONENTS: [&str; 2] = [SHADOW_COMPONENT, GATEWAY_COMPONENT];
 
 /// What one run wrote.
 #[derive(Debug, Default)]
@@ -42,12 +39,16 @@ pub struct Written {
     pub statuses: BTreeSet<String>,
     /// Kind and namespace of what was changed, and whether all of it went well.
     pub changed: BTreeMap<(String, String), bool>,
-    /// What was not taken, and will not be taken without a change.
+    /// What the hub did not take, and will not take without a change.
     pub refused: Vec<Refusal>,
+    /// Something of the own cluster could not be removed.
+    pub left: bool,
+    /// Something of the own cluster that nobody needs may be removed after this time.
+    pub lingers: Option<Duration>,
 }
 
 impl Written {
-    fn note(&mut self, kind: &str, namespace: &str, success: bool) {
+    pub(super) fn note(&mut self, kind: &str, namespace: &str, success: bool) {
         *self
             .changed
             .entry((kind.to_owned(), namespace.to_owned()))
@@ -73,26 +74,19 @@ fn halves(mut whole: Plan) -> Halves {
 }
 
 impl GatewayApi {
-    /// Brings the own cluster and the hub to what was decided.
+    /// Brings the own cluster and the hub to what was decided. What the own cluster refuses changes the snapshot,
+    /// and what was decided from it.
     pub(super) async fn delegate(
         &self,
-        outcome: &Outcome,
+        snapshot: &mut Snapshot,
+        outcome: &mut Outcome,
         synced: &Synced,
         written: &mut Written,
     ) -> Result<(), ControllerError> {
-        let services = halves(self.plan_services(outcome)?);
-        let slices = halves(self.plan_slices(outcome)?);
+        let (removal, mut result) = self.expose(snapshot, outcome, written).await;
         let secrets = halves(self.plan_secrets(outcome)?);
         let routes = self.plan_routes(outcome)?;
-        let tenant = Applier::new(self.context.tenant.clone(), FIELD_MANAGER, &[]);
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]);
-
-        let mut result = Ok(());
-        result = result.and(self.note(
-            tenant.execute(services.write, None, is_own_service).await,
-            written,
-        ));
-        result = result.and(self.note(tenant.execute(slices.write, None, is_own_slice).await, written));
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
         result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
         if result.is_err() || !written.refused.is_empty() {
@@ -103,52 +97,7 @@ impl GatewayApi {
             hub.execute(secrets.remove, Some(synced), is_sync_secret).await,
             written,
         ));
-        result = result.and(self.note(
-            tenant.execute(slices.remove, Some(synced), is_own_slice).await,
-            written,
-        ));
-        result.and(
-            self.note(
-                tenant
-                    .execute(services.remove, Some(synced), is_own_service)
-                    .await,
-                written,
-            ),
-        )
-    }
-
-    fn plan_services(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
-        let desired = outcome
-            .shadow_services
-            .iter()
-            .chain(&outcome.gateway_services)
-            .map(Object::typed)
-            .collect::<Result<Vec<_>, _>>()?;
-        let names: BTreeSet<_> = desired.iter().map(|object| object.id().clone()).collect();
-        // Only what may be ours is turned into JSON: a cluster may have thousands of other Services.
-        let services = self.stores.services.snapshot();
-        let candidates = services.iter().filter(|service| {
-            let labels = service.metadata.labels.as_ref();
-            let component = labels.and_then(|labels| labels.get(COMPONENT_LABEL));
-            component.is_some_and(|component| COMPONENTS.contains(&component.as_str()))
-                || names
-                    .iter()
-                    .any(|id| service.metadata.name.as_ref() == Some(&id.key.name))
-        });
-        let live = candidates
-            .map(|service| Object::typed(service.as_ref()))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(plan(desired, &live, is_own_service))
-    }
-
-    fn plan_slices(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
-        let desired = outcome
-            .endpoint_slices
-            .iter()
-            .map(Object::typed)
-            .collect::<Result<Vec<_>, _>>()?;
-        let live = self.stores.endpoint_slices.objects()?;
-        Ok(plan(desired, &live, is_own_slice))
+        result.and(self.withdraw(removal, synced, written).await)
     }
 
     fn plan_secrets(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
@@ -166,9 +115,24 @@ impl GatewayApi {
             .collect::<Result<Vec<_>, _>>()?;
         let live = self.stores.sync_secrets.objects()?;
         let mut plan = plan(desired, &live, is_sync_secret);
-        plan.delete
-            .retain(|object| !self.stores.is_from_undecodable(object));
+        let held = self.authorities_of_held(outcome);
+        plan.delete.retain(|object| {
+            !self.stores.is_from_undecodable(object) && !held.contains(&object.id().key.name)
+        });
         Ok(plan)
+    }
+
+    /// SyncSecrets of the authorities that Routes need which stay on the hub as they are.
+    fn authorities_of_held(&self, outcome: &Outcome) -> BTreeSet<String> {
+        let routes = self.stores.routes.snapshot();
+        let held = routes
+            .iter()
+            .filter(|route| outcome.hold.contains(&route.name_any()));
+        let backends = held.flat_map(|route| &route.spec.backends);
+        let policies = backends.filter_map(|backend| backend.service.as_ref()?.tls.as_ref());
+        policies
+            .flat_map(|tls| tls.certificate_authorities.iter().cloned())
+            .collect()
     }
 
     fn sync_secret(&self, wanted: &SecretRef) -> Option<SyncSecret> {
@@ -244,21 +208,9 @@ impl GatewayApi {
         Ok(plan)
     }
 
-    /// Logs and counts what was done. The error is one that may pass by itself.
+    /// Logs and counts what was done on the hub. The error is one that may pass by itself.
     fn note(&self, report: Report, written: &mut Written) -> Result<(), ControllerError> {
-        let tenant = &*self.context.hub_namespace;
-        for object in &report.applied {
-            let (namespace, name) = origin_name(object).unwrap_or_default();
-            let kind = origin_kind(object).unwrap_or_default();
-            tracing::info!(tenant, kind, namespace, name, object = %object.id(), "object written");
-            written.note(kind, namespace, true);
-        }
-        for id in &report.deleted {
-            tracing::info!(tenant, object = %id, "object removed");
-        }
-        for id in &report.foreign {
-            tracing::warn!(tenant, object = %id, "an object of this name exists and is not ours: it is left alone");
-        }
+        note_done(&self.context.hub_namespace, &report, written);
         let refusals = self.context.refusals(&report);
         for name in refusals.iter().filter_map(|r| Some(&r.id.as_ref()?.key.name)) {
             if let Some(object) = self.stores.object_of(name) {
@@ -287,6 +239,7 @@ impl GatewayApi {
         let Statuses {
             gateway_classes,
             gateways,
+            former,
             listener_sets,
             policies,
             routes,
@@ -300,6 +253,16 @@ impl GatewayApi {
         for (object, wanted) in gateways {
             let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
             result = result.and(self.write_status(object, merge, written).await);
+        }
+        for (object, wanted) in former {
+            let clean = |current: &DynamicObject| {
+                // Of another version it is not known what in it is ours.
+                let is_it = current.metadata.resource_version.as_deref() == Some(&wanted.resource_version);
+                is_it
+                    .then(|| clean_former_status(status_of(current), wanted))
+                    .flatten()
+            };
+            result = result.and(self.write_changed(object, clean, written).await);
         }
         for (object, wanted) in listener_sets {
             let merge =
@@ -326,6 +289,17 @@ impl GatewayApi {
         merge: impl Fn(&Value) -> Option<Value>,
         written: &mut Written,
     ) -> Result<(), ControllerError> {
+        self.write_changed(object, |current| merge(status_of(current)), written)
+            .await
+    }
+
+    /// `wanted` gives the whole new status of an object, if it is to change.
+    async fn write_changed(
+        &self,
+        object: &ObjectRef,
+        wanted: impl Fn(&DynamicObject) -> Option<Value>,
+        written: &mut Written,
+    ) -> Result<(), ControllerError> {
         let ObjectRef {
             kind,
             namespace,
@@ -341,10 +315,8 @@ impl GatewayApi {
             "" => Api::all_with(self.context.tenant.clone(), store.resource()),
             namespace => Api::namespaced_with(self.context.tenant.clone(), namespace, store.resource()),
         };
-        let change = |object: &DynamicObject| {
-            let existing = object.data.get("status").unwrap_or(&Value::Null);
-            merge(existing).map(|wanted| replacement(existing, wanted))
-        };
+        let change =
+            |object: &DynamicObject| wanted(object).map(|wanted| replacement(status_of(object), wanted));
         let outcome = update_status(&api, current.as_ref(), FIELD_MANAGER, change).await;
         match outcome {
             Ok(StatusWrite::Written) => {
@@ -363,6 +335,26 @@ impl GatewayApi {
     }
 }
 
+/// Logs and notes what was written and removed, and what is somebody else's.
+pub(super) fn note_done(tenant: &str, report: &Report, written: &mut Written) {
+    for object in &report.applied {
+        let (namespace, name) = origin_name(object).unwrap_or_default();
+        let kind = origin_kind(object).unwrap_or_default();
+        tracing::info!(tenant, kind, namespace, name, object = %object.id(), "object written");
+        written.note(kind, namespace, true);
+    }
+    for id in &report.deleted {
+        tracing::info!(tenant, object = %id, "object removed");
+    }
+    for id in &report.foreign {
+        tracing::warn!(tenant, object = %id, "an object of this name exists and is not ours: it is left alone");
+    }
+}
+
+fn status_of(object: &DynamicObject) -> &Value {
+    object.data.get("status").unwrap_or(&Value::Null)
+}
+
 /// A merge patch that makes `existing` be `wanted`: what is not wanted any more must be named.
 fn replacement(existing: &Value, wanted: Value) -> Value {
     let Value::Object(mut patch) = wanted else {
@@ -377,17 +369,6 @@ fn replacement(existing: &Value, wanted: Value) -> Value {
         .collect();
     patch.extend(gone);
     Value::Object(patch)
-}
-
-fn is_own_service(object: &Object) -> bool {
-    let component = object.label(COMPONENT_LABEL);
-    object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY)
-        && component.is_some_and(|component| COMPONENTS.contains(&component))
-}
-
-fn is_own_slice(object: &Object) -> bool {
-    object.label(SLICE_MANAGED_BY_LABEL) == Some(SLICE_MANAGED_BY)
-        && object.label(MANAGED_BY_LABEL) == Some(MANAGED_BY)
 }
 
 fn is_sync_secret(object: &Object) -> bool {

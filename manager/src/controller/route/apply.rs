@@ -1,14 +1,21 @@
 //! Writes what one tenant's L7 needs and removes what it does not need any more.
+//!
+//! A route that is moved from one backend to another must not lose a request. So the new backend is there for
+//! everybody to see before a route leads to it, and the old one stays until the last Envoy has let go of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use api::meta;
 use controller_kit::ReconcileError;
-use controller_kit::apply::{self, ApplyError};
-use controller_kit::diff::plan as diff;
+use controller_kit::apply::{self, ApplyError, Report};
+use controller_kit::diff::{Plan, plan as diff};
 use controller_kit::object::{Object, ObjectId};
+use controller_kit::watch::Synced;
+use futures::future::join_all;
 use gateway_translator::{HubObject, Kind, Objects};
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use crate::build::component;
 use crate::context::{Context, Error, FIELD_MANAGER, Owner, made_for};
@@ -16,6 +23,10 @@ use crate::stores::api_resource;
 
 use super::patches::{self, Shrunk};
 
+/// How long a backend that no route leads to any more stays: until Envoy Gateway has told every Envoy.
+pub const LINGER: Duration = Duration::from_secs(10);
+/// Longest time until a watch shows what was written; longer, and it is not worth waiting.
+const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 /// Component of the Services and EndpointSlices behind routes.
 const BACKEND: &str = "backend";
 
@@ -28,6 +39,8 @@ pub struct Applied {
     pub out_of_sync: BTreeSet<ObjectId>,
     /// Objects that the hub refused, with its words.
     pub refused: BTreeMap<ObjectId, String>,
+    /// When there is more to remove.
+    pub due_in: Option<Duration>,
     failed: Option<ApplyError>,
 }
 
@@ -56,14 +69,17 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Object
     if synced.is_some() {
         shrink_patches(ctx, &desired, &live).await?;
     }
-    let plan = diff(desired, &live, made_for(&tenant));
+    let mut plan = diff(desired, &live, made_for(&tenant));
+    let due_in = ctx.linger.hold_back(
+        &mut plan.delete,
+        |id| id.key.namespace == namespace,
+        is_backend,
+        Instant::now(),
+    );
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
     out_of_sync.extend(plan.foreign.iter().chain(&plan.terminating).cloned());
     let mut foreign = plan.foreign.clone();
-    let report = ctx
-        .applier
-        .execute(plan, synced.as_ref(), made_for(&tenant))
-        .await;
+    let report = execute(ctx, plan, synced.as_ref(), &tenant).await;
     for object in &report.applied {
         tracing::info!(tenant, object = %object.id(), "applied");
     }
@@ -95,8 +111,46 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Object
         live,
         out_of_sync,
         refused,
+        due_in,
         failed: report.into_result().err(),
     })
+}
+
+/// Backends first, and the rest when they are seen: Envoy Gateway learns of objects by a watch for each kind, and
+/// would answer 503 for a route whose backend it does not see yet.
+async fn execute(ctx: &Context, mut plan: Plan, synced: Option<&Synced>, tenant: &str) -> Report {
+    let (backends, rest) = plan
+        .apply
+        .into_iter()
+        .partition(|change| is_backend(&change.desired));
+    plan.apply = rest;
+    let mut report = ctx.applier.write_all(backends, made_for(tenant)).await;
+    if !plan.apply.is_empty() {
+        await_shown(ctx, &report.applied).await;
+    }
+    let is_certain = !report.failed.iter().any(ApplyError::is_transient);
+    report += ctx
+        .applier
+        .execute(plan, synced.filter(|_| is_certain), made_for(tenant))
+        .await;
+    report
+}
+
+async fn await_shown(ctx: &Context, written: &[Object]) {
+    let shown = written.iter().map(|object| async move {
+        match object.id().kind.as_str() {
+            "Service" => ctx.stores.services.shown(object).await,
+            "EndpointSlice" => ctx.stores.endpoint_slices.shown(object).await,
+            _ => {}
+        }
+    });
+    if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
+        tracing::warn!("the watches do not show what was written within {SHOWN_LIMIT:?}");
+    }
+}
+
+fn is_backend(object: &Object) -> bool {
+    object.label(meta::COMPONENT_LABEL) == Some(BACKEND)
 }
 
 /// A Route or SyncSecret that cannot be read looks as if it were gone.

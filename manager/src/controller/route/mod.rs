@@ -48,8 +48,11 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         tell(ctx, &input.routes, &output).await;
         status::write_all(ctx, &input, &settings, &output, &applied).await?;
     }
+    let due_in = applied.due_in;
     applied.into_result()?;
-    Ok(Outcome::done())
+    Ok(Outcome {
+        requeue_after: due_in,
+    })
 }
 
 /// Makes the table of host names anew and wakes those for whom it changed.
