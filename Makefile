@@ -1,6 +1,6 @@
 # Everything a newcomer and CI run. `make help` lists the targets.
 #
-# LAB is the name of the lab that a target works on; SUITE narrows `make e2e` and `make soak`.
+# LAB is the name of the lab that a target works on; SUITE narrows `make e2e` and `make soak`, BENCH `make bench`.
 # KUBELB_SOAK_OUTAGE_SECONDS is how long `make soak` keeps the hub's API server away: 600 unless told.
 
 SHELL := /bin/bash
@@ -61,6 +61,11 @@ e2e: ## Whole-system stories on a lab with the product; SUITE=l4|gateway|tenancy
 .PHONY: soak
 soak: ## Long runs on a lab with the product, half an hour in all; SUITE=outage|renewal|churn for one.
 	LAB=$(LAB) BIN=$(BIN) STORIES=soak SHOW=1 e2e/run-stories.sh "$(SUITE)"
+
+.PHONY: bench
+bench: ## What delegation costs, on a lab with the product; BENCH=p9-shared,p9-own,p10,p11,switch, ROUTES=1000.
+	cargo build --release -p bench
+	$(LAB_CMD) exec -- $(BIN)/bench --out bench.json
 
 .PHONY: conformance
 conformance: ## Gateway API conformance, on fresh clusters unless LAB is given; PROFILE=, RUN= or SMOKE=1 narrow it.

@@ -11,8 +11,8 @@ use kube::{Client, Config};
 use serde_json::Value;
 use testbed::Lab;
 
-/// How long anything but a measured thing may take.
-pub const SETTLE: Duration = Duration::from_secs(180);
+/// How long anything but a measured thing may take. An Envoy that is given up takes minutes to go.
+pub const SETTLE: Duration = Duration::from_secs(420);
 /// Who applies our objects.
 const FIELD_MANAGER: &str = "kubelb-bench";
 

@@ -6,6 +6,7 @@
     reason = "helpers of tests are not inside a test function, which is where clippy.toml allows them"
 )]
 
+mod documentation;
 mod golden;
 mod precedence;
 mod props;

@@ -42,7 +42,9 @@ fn a_route_to_a_missing_service_says_so_and_the_route_beside_it_is_served() {
     .unwrap();
 }
 
-fn unresolved(cluster: &e2e::cluster::Cluster, namespace: &str, name: &str, reason: &str) {
+/// Waits until the route's one parent says that a reference of it leads nowhere, and why.
+#[track_caller]
+pub fn unresolved(cluster: &e2e::cluster::Cluster, namespace: &str, name: &str, reason: &str) {
     until(
         format!("ResolvedRefs=False/{reason} on {name}"),
         seconds(30),

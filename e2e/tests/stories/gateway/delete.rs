@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::wait::{seconds, until};
+use serde_json::Value;
 
 use crate::support::{Scratch, answered, gateway_address, gone, hub_namespace, lab, uid};
 
@@ -69,4 +70,67 @@ fn hub_objects(hub: &Cluster, namespace: &str) -> BTreeSet<String> {
         .kubectl(&["get", kinds, "-n", namespace, "-o", "name"])
         .unwrap();
     found.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_hub_route_that_somebody_edits_or_deletes_is_put_right() {
+    let lab = lab();
+    let (tenant, hub) = (&lab.tenant_b, &lab.hub);
+    let scratch = Scratch::new("gw-repair", &[tenant]);
+    let ns = &scratch.namespace;
+    let host = "kept.example.com";
+    tenant
+        .apply(
+            &(echo::deployment(ns, "web", 1)
+                + &echo::service(ns, "web", "ClusterIP")
+                + &echo::gateway(ns, "edge")
+                + &echo::http_route(ns, "web", "edge", host, "web")),
+        )
+        .unwrap();
+    let url = format!("http://{}/", gateway_address(tenant, ns, "edge"));
+    answered(&url, Some(host));
+    let made = hub_route(hub, hub_namespace(tenant), ns).unwrap();
+    let name = made["metadata"]["name"].as_str().unwrap();
+    let target = ["httproute", "-n", hub_namespace(tenant), name];
+
+    let edit = r#"{"spec":{"hostnames":["edited.example.com"]}}"#;
+    let patch = [&["patch"], &target[..], &["--type=merge", "-p", edit]].concat();
+    hub.kubectl(&patch).unwrap();
+    until("the hub's route to be as it was", seconds(60), || {
+        let route = hub_route(hub, hub_namespace(tenant), ns)?;
+        let same = route["spec"] == made["spec"];
+        if same {
+            Ok(())
+        } else {
+            Err(route["spec"].to_string())
+        }
+    })
+    .unwrap();
+    answered(&url, Some(host));
+
+    hub.kubectl(&[&["delete"], &target[..], &["--timeout=30s"]].concat())
+        .unwrap();
+    until("the hub's route to be there again", seconds(60), || {
+        let route = hub_route(hub, hub_namespace(tenant), ns)?;
+        let another = route["metadata"]["uid"] != made["metadata"]["uid"];
+        if another && route["spec"] == made["spec"] {
+            Ok(())
+        } else {
+            Err(route.to_string())
+        }
+    })
+    .unwrap();
+    answered(&url, Some(host));
+}
+
+/// The one HTTPRoute on the hub that is made from a route of the tenant's `namespace`.
+fn hub_route(hub: &Cluster, hub_namespace: &str, namespace: &str) -> Result<Value, String> {
+    let label = format!("kubelb.k8c.io/origin-ns={namespace}");
+    let mut routes = hub
+        .list(&["httproutes", "-n", hub_namespace, "-l", &label])
+        .map_err(|e| e.to_string())?;
+    match (routes.pop(), routes.is_empty()) {
+        (Some(route), true) => Ok(route),
+        (route, _) => Err(format!("{} routes", routes.len() + usize::from(route.is_some()))),
+    }
 }

@@ -5,4 +5,7 @@ mod class;
 mod delete;
 mod grpc;
 mod http;
+mod names;
+mod restart;
 mod shared;
+mod tls;
