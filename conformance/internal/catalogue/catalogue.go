@@ -79,12 +79,25 @@ func GatewayFeatures() []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// CoreFeatures gives the core features of some profiles, sorted.
+// Extended features that core tests ask about: they want a listener refused where the feature is absent. A run of
+// the core that did not claim what is there would fail them.
+var askedAbout = []string{
+	string(features.SupportTLSRouteModeTerminate),
+	string(features.SupportTLSRouteModeMixed),
+}
+
+// CoreFeatures gives the core features of some profiles and the extended ones that their core tests ask about,
+// sorted.
 func CoreFeatures(profiles ...Profile) []string {
 	set := map[string]bool{}
 	for _, of := range profiles {
 		for _, name := range of.CoreFeatures {
 			set[name] = true
+		}
+		for _, name := range askedAbout {
+			if slices.Contains(of.ExtendedFeatures, name) {
+				set[name] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(set))

@@ -54,3 +54,16 @@ func TestCoreIsAPartOfTheWhole(t *testing.T) {
 	}
 	require.Less(t, len(core), len(GatewayTests()))
 }
+
+func TestACoreRunClaimsWhatItsTestsAskAbout(t *testing.T) {
+	tls, found := ProfileNamed("TLS")
+	require.True(t, found)
+	claimed := CoreFeatures(tls)
+	for _, name := range askedAbout {
+		require.Contains(t, tls.ExtendedFeatures, name, "the suite has no such feature any more")
+		require.Contains(t, claimed, name)
+	}
+	http, found := ProfileNamed("HTTP")
+	require.True(t, found)
+	require.NotContains(t, CoreFeatures(http), askedAbout[0])
+}
