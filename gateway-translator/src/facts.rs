@@ -59,6 +59,23 @@ pub struct RouteStatusFacts {
 }
 
 impl RouteStatusFacts {
+    /// Facts about what was made from a source, when this much of it has got there. The lists are empty.
+    fn of(source: &Source<'_>, verdict: &Verdict, progress: Progress) -> Self {
+        let done = format!(
+            "Envoy Gateway accepted the {} made from generation {}, and an Envoy is available.",
+            source.kind.as_str(),
+            source.origin.generation
+        );
+        Self {
+            source_generation: Some(source.origin.generation),
+            accepted: verdict.accepted.clone(),
+            programmed: progress.into_condition(done),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            parents: Vec::new(),
+        }
+    }
+
     /// The status to write, given the one that is there: a condition's time moves only with its status.
     #[must_use]
     pub fn into_status(self, previous: Option<&RouteStatus>, generation: i64, now: &Time) -> RouteStatus {

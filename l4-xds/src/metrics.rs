@@ -2,8 +2,6 @@
 //!
 //! Labels come from closed sets (resource type), except `snapshot_name`, which is a fleet.
 
-use std::collections::BTreeMap;
-
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
@@ -68,8 +66,8 @@ impl Metrics {
         })
     }
 
-    /// Names of all of them with their labels, whether or not they have a series yet.
-    pub fn names(&self) -> BTreeMap<String, Vec<String>> {
+    /// All of them, whether or not they have a series yet.
+    pub fn collectors(&self) -> [&dyn Collector; 11] {
         let Self {
             connections,
             refused,
@@ -86,7 +84,7 @@ impl Metrics {
                     listeners,
                 },
         } = self;
-        let all: [&dyn Collector; 11] = [
+        [
             connections,
             refused,
             requests,
@@ -98,11 +96,7 @@ impl Metrics {
             clusters,
             endpoints,
             listeners,
-        ];
-        let described = all.into_iter().flat_map(Collector::desc);
-        described
-            .map(|desc| (desc.fq_name.clone(), desc.variable_labels.clone()))
-            .collect()
+        ]
     }
 
     /// Records how large a fleet's snapshot is.

@@ -271,8 +271,11 @@ impl Spawner<'_> {
     }
 
     fn envoy_pods(&self) -> Watched<Pod> {
-        let labels = format!("{}={}", meta::COMPONENT_LABEL, component::ENVOY);
-        let watch = Watch::all(self.client.clone()).config(made_by_us_with(&labels));
+        let envoys = labelled(&[
+            (meta::MANAGED_BY_LABEL, meta::MANAGED_BY),
+            (meta::COMPONENT_LABEL, component::ENVOY),
+        ]);
+        let watch = Watch::all(self.client.clone()).config(envoys);
         self.start(watch, "envoy-pods", Interest::EnvoyPod)
     }
 
@@ -335,12 +338,15 @@ impl Spawner<'_> {
 }
 
 fn made_by_us() -> watcher::Config {
-    watcher::Config::default().labels(&format!("{}={}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY))
+    labelled(&[(meta::MANAGED_BY_LABEL, meta::MANAGED_BY)])
 }
 
-fn made_by_us_with(labels: &str) -> watcher::Config {
-    let ours = format!("{}={},{labels}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY);
-    watcher::Config::default().labels(&ours)
+fn labelled(labels: &[(&str, &str)]) -> watcher::Config {
+    let equal: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    watcher::Config::default().labels(&equal.join(","))
 }
 
 impl Stores {

@@ -4,7 +4,7 @@
 //! until the next one has reached it. Says only when; what is unwanted is decided in [`crate::diff::plan`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -41,7 +41,8 @@ impl Linger {
         now: Instant,
     ) -> Option<Duration> {
         let mut unwanted = self.unwanted.lock().unwrap_or_else(PoisonError::into_inner);
-        unwanted.retain(|id, _| !in_scope(id) || deletions.iter().any(|object| object.id() == id));
+        let listed: BTreeSet<&ObjectId> = deletions.iter().map(Object::id).collect();
+        unwanted.retain(|id, _| !in_scope(id) || listed.contains(id));
         let mut next: Option<Duration> = None;
         deletions.retain(|object| {
             if !lingers(object) {

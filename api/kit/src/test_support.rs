@@ -186,8 +186,14 @@ fn header(parts: &http::request::Parts, name: http::HeaderName) -> Option<String
 
 /// The error a client returns for a failure with this HTTP status.
 pub fn api_error(code: u16) -> kube::Error {
+    api_error_saying(code, "")
+}
+
+/// The same, with the API server's words.
+pub fn api_error_saying(code: u16, message: &str) -> kube::Error {
     kube::Error::Api(Box::new(Status {
         code,
+        message: message.to_owned(),
         ..Status::default()
     }))
 }

@@ -57,15 +57,11 @@ pub fn of(error: &ApplyError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use controller_kit::ObjectKey;
-    use controller_kit::test_support::api_error;
+    use controller_kit::test_support::api_error_saying;
 
     use super::*;
 
     fn failed(code: u16, message: &str) -> ApplyError {
-        let mut source = api_error(code);
-        if let kube::Error::Api(status) = &mut source {
-            status.message = message.to_owned();
-        }
         let id = ObjectId {
             group: String::new(),
             kind: "LoadBalancer".to_owned(),
@@ -73,7 +69,7 @@ mod tests {
         };
         ApplyError::Apply {
             id,
-            source: Box::new(source),
+            source: Box::new(api_error_saying(code, message)),
         }
     }
 

@@ -101,7 +101,7 @@ pub fn merge_route_parents(
     generation: i64,
     now: &Time,
 ) -> Option<Value> {
-    let entries: Vec<_> = wanted
+    let wanted: Vec<Entry<'_>> = wanted
         .iter()
         .map(
             |ParentStatus {
@@ -110,12 +110,7 @@ pub fn merge_route_parents(
              }| (parent_ref, conditions.as_slice()),
         )
         .collect();
-    let list = SharedList {
-        list: "parents",
-        reference: "parentRef",
-        room: MAX_PARENTS,
-    };
-    list.merge(existing, &entries, controller_name, generation, now)
+    PARENTS.merge(existing, &wanted, controller_name, generation, now)
 }
 
 /// The whole new status of a policy, whose entries of `controller_name` are exactly `wanted`. `None` when nothing
@@ -128,7 +123,7 @@ pub fn merge_policy_ancestors(
     generation: i64,
     now: &Time,
 ) -> Option<Value> {
-    let entries: Vec<_> = wanted
+    let wanted: Vec<Entry<'_>> = wanted
         .iter()
         .map(
             |AncestorStatus {
@@ -137,13 +132,22 @@ pub fn merge_policy_ancestors(
              }| (ancestor_ref, conditions.as_slice()),
         )
         .collect();
-    let list = SharedList {
-        list: "ancestors",
-        reference: "ancestorRef",
-        room: MAX_ANCESTORS,
-    };
-    list.merge(existing, &entries, controller_name, generation, now)
+    ANCESTORS.merge(existing, &wanted, controller_name, generation, now)
 }
+
+/// What an entry refers to, and its conditions.
+type Entry<'a> = (&'a Value, &'a [ConditionValue]);
+
+const PARENTS: SharedList = SharedList {
+    list: "parents",
+    reference: "parentRef",
+    room: MAX_PARENTS,
+};
+const ANCESTORS: SharedList = SharedList {
+    list: "ancestors",
+    reference: "ancestorRef",
+    room: MAX_ANCESTORS,
+};
 
 /// A list in a status into which several controllers write.
 struct SharedList {
@@ -156,7 +160,7 @@ impl SharedList {
     fn merge(
         &self,
         existing: &Value,
-        wanted: &[(&Value, &[ConditionValue])],
+        wanted: &[Entry<'_>],
         controller_name: &str,
         generation: i64,
         now: &Time,
@@ -164,7 +168,7 @@ impl SharedList {
         let old = list(existing, self.list);
         let ours =
             |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(controller_name);
-        let merge = |entry: &Value, (reference, conditions): &(&Value, &[ConditionValue])| {
+        let merge = |entry: &Value, (reference, conditions): &Entry<'_>| {
             let mut entry = fields(entry);
             entry.insert(self.reference.to_owned(), (*reference).clone());
             entry.insert("controllerName".to_owned(), json!(controller_name));

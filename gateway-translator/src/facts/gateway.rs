@@ -26,18 +26,11 @@ pub(super) fn facts(
         Ok(object) => progress(object),
         Err(progress) => progress.clone(),
     };
-    let done = format!(
-        "Envoy Gateway accepted the Gateway made from generation {}, and an Envoy is available.",
-        source.origin.generation
-    );
     RouteStatusFacts {
-        source_generation: Some(source.origin.generation),
-        accepted: verdict.accepted.clone(),
-        programmed: progress.into_condition(done),
         // An address stays in force while an update is on its way.
         addresses: live.get(&key).map(addresses).unwrap_or_default(),
         listeners: listeners(source, verdict, &current),
-        parents: Vec::new(),
+        ..RouteStatusFacts::of(source, verdict, progress)
     }
 }
 
@@ -63,17 +56,10 @@ pub(super) fn facts_of_set(
         total = total.and(parent::availability(input, live, parent));
         parents.push(parent::fact(parent, accepted.clone()));
     }
-    let done = format!(
-        "Envoy Gateway accepted the ListenerSet made from generation {}, and an Envoy is available.",
-        source.origin.generation
-    );
     RouteStatusFacts {
-        source_generation: Some(source.origin.generation),
-        accepted: verdict.accepted.clone(),
-        programmed: total.into_condition(done),
-        addresses: Vec::new(),
         listeners: listeners(source, verdict, &current),
         parents,
+        ..RouteStatusFacts::of(source, verdict, total)
     }
 }
 

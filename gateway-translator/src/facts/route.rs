@@ -38,18 +38,9 @@ pub(super) fn facts(
         total = total.and(seen.programmed).and(availability);
         parents.push(parent::fact(parent, seen.accepted));
     }
-    let done = format!(
-        "Envoy Gateway accepted the {} made from generation {}, and an Envoy is available.",
-        source.kind.as_str(),
-        source.origin.generation
-    );
     RouteStatusFacts {
-        source_generation: Some(source.origin.generation),
-        accepted: verdict.accepted.clone(),
-        programmed: total.into_condition(done),
-        addresses: Vec::new(),
-        listeners: Vec::new(),
         parents,
+        ..RouteStatusFacts::of(source, verdict, total)
     }
 }
 

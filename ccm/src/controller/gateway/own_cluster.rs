@@ -277,16 +277,17 @@ impl GatewayApi {
             .chain(&outcome.gateway_services)
             .map(Object::typed)
             .collect::<Result<Vec<_>, _>>()?;
-        let names: BTreeSet<_> = desired.iter().map(|object| object.id().clone()).collect();
+        let names: BTreeSet<&str> = desired
+            .iter()
+            .map(|object| object.id().key.name.as_str())
+            .collect();
         // Only what may be ours is turned into JSON: a cluster may have thousands of other Services.
         let services = self.stores.services.snapshot();
         let candidates = services.iter().filter(|service| {
             let labels = service.metadata.labels.as_ref();
             let component = labels.and_then(|labels| labels.get(COMPONENT_LABEL));
             component.is_some_and(|component| COMPONENTS.contains(&component.as_str()))
-                || names
-                    .iter()
-                    .any(|id| service.metadata.name.as_ref() == Some(&id.key.name))
+                || (service.metadata.name.as_deref()).is_some_and(|name| names.contains(name))
         });
         let live = candidates
             .map(|service| Object::typed(service.as_ref()))
@@ -320,7 +321,7 @@ fn is_own_slice(object: &Object) -> bool {
 mod tests {
     use controller_kit::ObjectKey;
     use controller_kit::diff::Change;
-    use controller_kit::test_support::api_error;
+    use controller_kit::test_support::api_error_saying;
     use k8s_openapi::api::core::v1::Service;
     use serde_json::json;
 
@@ -333,10 +334,6 @@ mod tests {
     }
 
     fn failed(code: u16, message: &str) -> ApplyError {
-        let mut source = api_error(code);
-        if let kube::Error::Api(status) = &mut source {
-            status.message = message.to_owned();
-        }
         let id = ObjectId {
             group: String::new(),
             kind: "Service".to_owned(),
@@ -344,7 +341,7 @@ mod tests {
         };
         ApplyError::Apply {
             id,
-            source: Box::new(source),
+            source: Box::new(api_error_saying(code, message)),
         }
     }
 
