@@ -25,12 +25,18 @@ fn a_gateway_and_an_http_route_answer_through_one_address() {
     assert_eq!(&answered(&url, Some("web.example.com")).namespace, ns);
     assert_eq!(traffic::status(&url, Some("other.example.com")).unwrap(), 404);
     accepted(tenant, ns, "httproute", "web");
-    let gateway = tenant.get(&["gateway", "-n", ns, "edge"]).unwrap();
-    assert_eq!(
-        gateway["status"]["listeners"][0]["attachedRoutes"], 1,
-        "{}",
-        gateway["status"]
-    );
+    until("the listener to count its route", seconds(30), || {
+        let gateway = tenant
+            .get(&["gateway", "-n", ns, "edge"])
+            .map_err(|e| e.to_string())?;
+        let listener = &gateway["status"]["listeners"][0];
+        if listener["attachedRoutes"] == 1 {
+            Ok(())
+        } else {
+            Err(listener.to_string())
+        }
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A developer creates a Service of type LoadBalancer and uses its address.
 
+use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::wait::{seconds, until};
 
@@ -27,25 +28,45 @@ fn a_service_gets_an_address_and_answers_a_request_from_outside() {
         load_balancer["metadata"]["annotations"]["kubelb.k8c.io/origin-name"],
         "web"
     );
-    let programmed = condition(&load_balancer["status"]["conditions"], "Programmed");
-    assert_eq!(programmed["status"], "True", "{programmed}");
-    assert_eq!(
-        programmed["observedGeneration"],
-        load_balancer["metadata"]["generation"]
-    );
-    let envoy = hub
-        .get(&["deployment", "-n", hub_namespace(tenant), "envoy"])
-        .unwrap();
-    assert!(
-        envoy["status"]["readyReplicas"].as_i64() >= Some(1),
-        "{}",
-        envoy["status"]
-    );
+    programmed(hub, hub_namespace(tenant), &name);
+    until("a ready Envoy of the tenant", seconds(30), || {
+        let envoy = hub
+            .get(&["deployment", "-n", hub_namespace(tenant), "envoy"])
+            .map_err(|e| e.to_string())?;
+        if envoy["status"]["readyReplicas"].as_i64() >= Some(1) {
+            Ok(())
+        } else {
+            Err(envoy["status"].to_string())
+        }
+    })
+    .unwrap();
     no_node_ports(hub, hub_namespace(tenant));
 }
 
+/// Waits until a LoadBalancer is programmed at its newest generation.
+fn programmed(hub: &Cluster, namespace: &str, name: &str) {
+    until(
+        format!("LoadBalancer {namespace}/{name} to be programmed"),
+        seconds(30),
+        || {
+            let found = hub
+                .get(&["loadbalancer", "-n", namespace, name])
+                .map_err(|e| e.to_string())?;
+            let programmed = condition(&found["status"]["conditions"], "Programmed");
+            if programmed["status"] == "True"
+                && programmed["observedGeneration"] == found["metadata"]["generation"]
+            {
+                Ok(())
+            } else {
+                Err(found["status"].to_string())
+            }
+        },
+    )
+    .unwrap();
+}
+
 /// Node ports of hub Services would run out after some 2,700 listeners.
-fn no_node_ports(hub: &e2e::cluster::Cluster, namespace: &str) {
+fn no_node_ports(hub: &Cluster, namespace: &str) {
     for service in hub.list(&["services", "-n", namespace]).unwrap() {
         for port in service["spec"]["ports"].as_array().unwrap() {
             assert!(

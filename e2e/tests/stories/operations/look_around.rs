@@ -43,24 +43,26 @@ fn lists_logs_and_metrics_name_the_tenant_and_the_object() {
     let line = log.lines().find(|line| line.contains("my-service"));
     assert!(line.is_some_and(|line| line.contains("tenant-a")), "{line:?}");
 
-    let metrics = answering(tenant, "kubelb-ccm", 9445);
-    assert!(
-        metrics.contains(&format!(
-            "kubelb_ccm_managed_services_total{{namespace=\"{ns}\"}} 1"
-        )),
-        "{metrics}"
+    let managed = format!("kubelb_ccm_managed_services_total{{namespace=\"{ns}\"}} 1");
+    measures(tenant, "kubelb-ccm", 9445, &managed);
+    measures(
+        tenant,
+        "kubelb-ccm",
+        9445,
+        "kubelb_ccm_service_reconcile_duration_seconds",
     );
-    assert!(
-        metrics.contains("kubelb_ccm_service_reconcile_duration_seconds"),
-        "{metrics}"
-    );
-    let metrics = answering(hub, "kubelb-manager", 9443);
-    assert!(metrics.contains("kubelb_manager_tenants"), "{metrics}");
+    measures(hub, "kubelb-manager", 9443, "kubelb_manager_tenants");
 }
 
-fn answering(cluster: &Cluster, app: &str, port: u16) -> String {
-    until(format!("metrics of {app}"), seconds(30), || {
-        metrics(cluster, app, port)
-    })
-    .unwrap()
+/// Waits until the metrics of a component have these words.
+fn measures(cluster: &Cluster, app: &str, port: u16, words: &str) {
+    until(
+        format!("metrics of {app} with {words}"),
+        seconds(30),
+        || match metrics(cluster, app, port)? {
+            found if found.contains(words) => Ok(()),
+            found => Err(found),
+        },
+    )
+    .unwrap();
 }
