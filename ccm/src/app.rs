@@ -13,6 +13,7 @@ use controller_kit::driver::{Driver, Settings, Trigger};
 use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
 use controller_kit::metrics::Metrics;
+use controller_kit::patience::Patience;
 use controller_kit::ready::Readiness;
 use controller_kit::watch::{Event, Failures, Watch, WatchMetrics, Watchable};
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::args::Args;
 use crate::controller::gateway::{
-    Answers, GatewayApi, Lingering, Refusals, Shared, Stores, TcpProber, Writers,
+    Answers, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
 };
 use crate::controller::nodes::Nodes;
 use crate::controller::services::Services;
@@ -272,18 +273,16 @@ impl Parts {
             runs,
             watches,
         } = metrics.clone();
-        let driver = |name| {
-            Driver::<()>::new(
-                name,
-                Settings {
-                    concurrency: 1,
-                    ..Settings::default()
-                },
-                &runs,
-            )
+        let driver = |name, settings| {
+            let settings = Settings {
+                concurrency: 1,
+                ..settings
+            };
+            Driver::<()>::new(name, settings, &runs)
         };
-        let (nodes_driver, services_driver, gateway_driver) =
-            (driver("nodes"), driver("services"), driver("gateway"));
+        let nodes_driver = driver("nodes", Settings::default());
+        let services_driver = driver("services", Settings::default());
+        let gateway_driver = driver("gateway", Settings::prompt());
         let l4 = [services_driver.handle()];
         let l7 = [gateway_driver.handle()];
         let both = [services_driver.handle(), gateway_driver.handle()];
@@ -365,6 +364,8 @@ impl Parts {
                 answers: Answers::new(TcpProber, move || answered.trigger(()), stop),
                 address_type: args.node_address_type,
                 lingering: Lingering::default(),
+                patience: Patience::new(PATIENCE),
+                memory: Memory::default(),
                 writers: Writers::default(),
                 told: Told::default(),
             };

@@ -11,6 +11,7 @@ mod harness;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use controller_kit::patience::Patience;
 use harness::World;
 use kubelb_ccm::controller::gateway::GatewayApi;
 use serde_json::{Value, json};
@@ -434,4 +435,63 @@ async fn after_a_time_without_the_hub_a_shadow_that_nobody_needs_has_its_whole_t
     world.later(10).await;
     gateway.reconcile().await.unwrap();
     assert_eq!(stale(), None);
+}
+
+fn status_writes(world: &World) -> usize {
+    let writes = world.tenant_writes();
+    writes.iter().filter(|line| line.ends_with("/status")).count()
+}
+
+#[tokio::test]
+async fn a_status_waits_a_moment_for_the_hubs_answer_and_no_longer() {
+    let world = World::new().await;
+    shop(&world);
+    let mut gateway = world.gateway().await;
+    gateway.patience = Patience::new(Duration::from_secs(60));
+    let outcome = gateway.reconcile().await.unwrap();
+    let of_gateway = format!("PATCH {GATEWAY_API}/namespaces/shop/gateways/web/status");
+    assert!(
+        !world.tenant_writes().contains(&of_gateway),
+        "{:?}",
+        world.tenant_writes()
+    );
+    assert!(outcome.requeue_after.is_some(), "{outcome:?}");
+    world.settle().await;
+    world.later(61).await;
+    gateway.reconcile().await.unwrap();
+    assert!(
+        world.tenant_writes().contains(&of_gateway),
+        "{:?}",
+        world.tenant_writes()
+    );
+    world.settle().await;
+    world.forget();
+    // What stands as it is waits for nothing.
+    let outcome = gateway.reconcile().await.unwrap();
+    assert_eq!((status_writes(&world), outcome.requeue_after), (0, None));
+}
+
+#[tokio::test]
+async fn a_status_is_written_at_once_when_the_hub_has_answered() {
+    let world = World::new().await;
+    shop(&world);
+    let mut gateway = world.gateway().await;
+    gateway.patience = Patience::new(Duration::from_secs(60));
+    gateway.reconcile().await.unwrap();
+    let path = format!("{}/routes/gw-1", harness::HUB);
+    let mut route = world.hub.get(&path).unwrap();
+    let generation = route["metadata"]["generation"].as_i64().unwrap_or_default();
+    route["status"] = json!({"observedGeneration": generation, "sourceGeneration": 1,
+        "conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            {"type": "Programmed", "status": "True", "reason": "Programmed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    world.hub.put(&format!("{}/routes", harness::HUB), route);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    let of_gateway = format!("PATCH {GATEWAY_API}/namespaces/shop/gateways/web/status");
+    assert!(
+        world.tenant_writes().contains(&of_gateway),
+        "{:?}",
+        world.tenant_writes()
+    );
 }

@@ -190,6 +190,11 @@ impl Objects {
         self.0.values()
     }
 
+    /// Every object, to be kept, in the order in which they are to be applied.
+    pub fn into_values(self) -> impl Iterator<Item = HubObject> {
+        self.0.into_values()
+    }
+
     /// Those of one kind, by name.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &HubObject> {
         self.0.values().filter(move |object| object.key.kind == kind)

@@ -10,6 +10,7 @@ use controller_kit::events::Recorder;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
 use controller_kit::linger::Linger;
 use controller_kit::metrics::Metrics;
+use controller_kit::patience::Patience;
 use controller_kit::ready::Readiness;
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
 use kube::Client;
@@ -22,7 +23,9 @@ use crate::args::{Args, METRICS_PORT, XDS_PORT};
 use crate::claims::ClaimsCell;
 use crate::context::{Context, Options, VERSION};
 use crate::controller::load_balancer::refresh_hostnames;
-use crate::controller::route::{apply, refresh_claims};
+use crate::controller::route::apply::{LINGER, SettledByNamespace};
+use crate::controller::route::refresh_claims;
+use crate::controller::route::status::PATIENCE;
 use crate::drivers::Drivers;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::AllMetrics;
@@ -195,7 +198,9 @@ impl Manager {
             reports,
             claims: ClaimsCell::default(),
             hostnames: HostnamesCell::default(),
-            linger: Linger::new(apply::LINGER),
+            linger: Linger::new(LINGER),
+            patience: Patience::new(PATIENCE),
+            settled: SettledByNamespace::default(),
             metrics: own,
         });
         Ok(Self { ctx, drivers, plane })

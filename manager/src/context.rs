@@ -11,6 +11,7 @@ use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
 use controller_kit::linger::Linger;
 use controller_kit::object::{Object, ObjectError};
+use controller_kit::patience::Patience;
 use controller_kit::status::{StatusError, StatusWrite, update_status};
 use controller_kit::{ReconcileError, finalizer::FinalizerError};
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
+use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::tenant::namespace;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::ManagerMetrics;
@@ -108,6 +110,10 @@ pub struct Context {
     pub hostnames: HostnamesCell,
     /// Backends of routes that nobody wants any more.
     pub linger: Linger,
+    /// How long statuses wait for Envoy Gateway.
+    pub patience: Patience,
+    /// What is as it should be of what routes need.
+    pub settled: SettledByNamespace,
     /// Metrics.
     pub metrics: ManagerMetrics,
 }
@@ -261,7 +267,7 @@ impl Context {
         api: &Api<K>,
         current: &K,
         status: &S,
-    ) -> Result<StatusWrite, Error>
+    ) -> Result<StatusWrite<K>, Error>
     where
         K: Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
         S: Serialize,

@@ -36,6 +36,10 @@ impl Drivers {
             concurrency: 8,
             ..Settings::default()
         };
+        let routes = Settings {
+            concurrency: 8,
+            ..Settings::prompt()
+        };
         // Mostly the lease holder hears the same from another Envoy and records it meanwhile; then there is no news.
         let slow = Settings {
             debounce: Duration::from_millis(500),
@@ -47,7 +51,7 @@ impl Drivers {
             load_balancer: Driver::new("load_balancer", many, metrics),
             snapshot: Driver::new("snapshot", many, metrics),
             report: Driver::new("report", slow, metrics),
-            route: Driver::new("route", many, metrics),
+            route: Driver::new("route", routes, metrics),
             claims: Driver::new("claims", Settings::default(), metrics),
             config: Driver::new("config", Settings::default(), metrics),
             pki: Driver::new("pki", Settings::default(), metrics),

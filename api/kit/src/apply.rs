@@ -184,6 +184,7 @@ pub struct Applier {
     field_manager: String,
     order: Vec<&'static str>,
     concurrency: usize,
+    sees_all: bool,
 }
 
 impl Applier {
@@ -194,7 +195,16 @@ impl Applier {
             field_manager: field_manager.into(),
             order: order.to_vec(),
             concurrency: 8,
+            sees_all: false,
         }
+    }
+
+    /// Plans are made over all objects of their kinds, not over our own alone: what they say is to be made is not
+    /// looked up first.
+    #[must_use]
+    pub fn sees_all(mut self) -> Self {
+        self.sees_all = true;
+        self
     }
 
     /// How many objects of one kind are written at the same time; 8 unless told.
@@ -214,7 +224,7 @@ impl Applier {
     /// Writes, then deletes. Without `synced` nothing is deleted: a store that is not complete yet would make
     /// everything it does not show look unwanted.
     ///
-    /// An object that should be made is looked up first: `is_ours` decides, as in the plan, whether one that
+    /// An object that should be made is looked up first, unless plans see all objects: `is_ours` decides, as in the plan, whether one that
     /// turns out to exist may be written. Deletions are held back while a write fails for a transient reason,
     /// so that a replacement that could not be made does not cost what it replaces.
     pub async fn execute(
@@ -267,6 +277,7 @@ impl Applier {
         let desired = &change.desired;
         let uid = match &change.replaces {
             Some(uid) => Some(uid.clone()),
+            None if self.sees_all => None,
             None => match self.look_up(desired).await? {
                 Some(found) if !is_ours(&found) => return Ok(None),
                 Some(found) => found.uid().map(str::to_owned),

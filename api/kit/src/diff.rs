@@ -6,24 +6,26 @@
 
 mod compare;
 mod plan;
+mod rendered;
+
+use std::borrow::Cow;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use compare::is_subset;
-pub use plan::{Change, Plan, plan};
+pub use plan::{Change, Plan, Settled, plan};
+pub use rendered::Rendered;
 
 /// Annotation that holds the hash of what was last applied.
 pub const HASH_ANNOTATION: &str = "kubelb.k8c.io/applied-hash";
 
-/// SHA-256, in hex, over JSON with sorted keys and without nulls. The hash annotation itself is left out.
+/// SHA-256, in hex, over JSON with sorted keys and without nulls. The hash annotation itself is left out, and
+/// annotations where there are no others.
 pub fn hash(desired: &Value) -> String {
-    let mut text = Vec::new();
-    write_canonical(&without_hash(desired), &mut text);
-    Sha256::digest(&text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = Canonical(Sha256::new());
+    text.object(desired);
+    format!("{:x}", text.0.finalize())
 }
 
 /// `desired` with the annotation that holds its hash. What is not a map comes back unchanged.
@@ -60,48 +62,65 @@ fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
 
 /// Without the hash annotation, and without annotations where there are no others: a wish for none would never
 /// come true.
-fn without_hash(value: &Value) -> Value {
+fn without_hash(value: &Value) -> Cow<'_, Value> {
+    let annotations = value.get("metadata").and_then(|m| m.get("annotations"));
+    let is_meant = match annotations {
+        None => true,
+        Some(Value::Object(map)) => !map.contains_key(HASH_ANNOTATION),
+        Some(other) => !other.is_null(),
+    };
+    if is_meant {
+        return Cow::Borrowed(value);
+    }
     let mut out = value.clone();
     if let Some(metadata) = out.get_mut("metadata").and_then(Value::as_object_mut) {
-        let annotations = metadata.get_mut("annotations");
-        let is_void = match annotations {
-            Some(Value::Object(map)) => map.remove(HASH_ANNOTATION).is_some() && map.is_empty(),
-            Some(Value::Null) => true,
-            _ => false,
-        };
+        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        let is_void = annotations.is_none_or(|map| {
+            map.remove(HASH_ANNOTATION);
+            map.is_empty()
+        });
         if is_void {
             metadata.remove("annotations");
         }
     }
-    out
+    Cow::Owned(out)
 }
 
-fn write_canonical(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Object(map) => write_map(map, out),
-        Value::Array(items) => {
-            out.push(b'[');
-            for item in items {
-                write_canonical(item, out);
-                out.push(b',');
+/// Takes in JSON in its canonical form.
+struct Canonical(Sha256);
+
+impl Canonical {
+    fn object(&mut self, value: &Value) {
+        self.value(&without_hash(value));
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Object(map) => self.map(map),
+            Value::Array(items) => {
+                self.0.update(b"[");
+                for item in items {
+                    self.value(item);
+                    self.0.update(b",");
+                }
+                self.0.update(b"]");
             }
-            out.push(b']');
+            scalar => self.0.update(scalar.to_string().as_bytes()),
         }
-        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
     }
-}
 
-fn write_map(map: &serde_json::Map<String, Value>, out: &mut Vec<u8>) {
-    let mut entries: Vec<_> = map.iter().filter(|(_, value)| !value.is_null()).collect();
-    entries.sort_by_key(|(key, _)| key.as_str());
-    out.push(b'{');
-    for (key, value) in entries {
-        out.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
-        out.push(b':');
-        write_canonical(value, out);
-        out.push(b',');
+    fn map(&mut self, map: &serde_json::Map<String, Value>) {
+        let mut entries: Vec<_> = map.iter().filter(|(_, value)| !value.is_null()).collect();
+        entries.sort_by_key(|(key, _)| key.as_str());
+        self.0.update(b"{");
+        for (key, value) in entries {
+            self.0.update(Value::from(key.as_str()).to_string().as_bytes());
+            self.0.update(b":");
+            self.value(value);
+            self.0.update(b",");
+        }
+        self.0.update(b"}");
     }
-    out.push(b'}');
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub mod lease;
 pub mod linger;
 pub mod metrics;
 pub mod object;
+pub mod patience;
 pub mod ready;
 pub mod shutdown;
 pub mod status;

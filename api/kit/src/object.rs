@@ -3,7 +3,7 @@
 //! What is wanted and what exists are both [`Object`]s, so that they can be compared. Nothing here talks to
 //! an API server.
 
-use std::{cmp::Ordering, fmt};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use kube::{
     Resource, ResourceExt,
@@ -91,12 +91,21 @@ pub enum ObjectError {
     NoName(String),
 }
 
-/// A Kubernetes object as JSON, together with what is needed to address it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Object {
+/// A Kubernetes object as JSON, together with what is needed to address it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Object(Arc<Content>);
+
+#[derive(Debug, PartialEq)]
+struct Content {
     resource: ApiResource,
     id: ObjectId,
-    value: Value,
+    value: Arc<Value>,
+}
+
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other) || self.0 == other.0
+    }
 }
 
 impl Object {
@@ -140,35 +149,50 @@ impl Object {
             kind: resource.kind.clone(),
             key,
         };
-        Ok(Self {
+        Ok(Self(Arc::new(Content {
             resource: resource.clone(),
             id,
-            value,
-        })
+            value: Arc::new(value),
+        })))
     }
 
     /// Which object this is.
     pub fn id(&self) -> &ObjectId {
-        &self.id
+        &self.0.id
     }
 
     /// How the API server calls its kind.
     pub fn resource(&self) -> &ApiResource {
-        &self.resource
+        &self.0.resource
     }
 
     /// The whole object.
     pub fn value(&self) -> &Value {
-        &self.value
+        &self.0.value
+    }
+
+    /// The whole object, to be kept.
+    pub fn shared_value(&self) -> Arc<Value> {
+        self.0.value.clone()
     }
 
     /// The same object with other content; identity and kind stay.
     pub fn with_value(&self, value: Value) -> Self {
-        Self {
-            resource: self.resource.clone(),
-            id: self.id.clone(),
-            value,
-        }
+        let Content {
+            resource,
+            id,
+            value: _,
+        } = &*self.0;
+        Self(Arc::new(Content {
+            resource: resource.clone(),
+            id: id.clone(),
+            value: Arc::new(value),
+        }))
+    }
+
+    /// Whether both are one and the same in memory. Where they are not, they may still be equal.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// `metadata.uid`, which only objects that exist have.
@@ -188,12 +212,12 @@ impl Object {
 
     /// A label's value.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.value.get("metadata")?.get("labels")?.get(name)?.as_str()
+        self.value().get("metadata")?.get("labels")?.get(name)?.as_str()
     }
 
     /// An annotation's value.
     pub fn annotation(&self, name: &str) -> Option<&str> {
-        self.value
+        self.value()
             .get("metadata")?
             .get("annotations")?
             .get(name)?
@@ -203,7 +227,7 @@ impl Object {
     /// Whether an owner reference has this uid.
     pub fn is_owned_by(&self, uid: &str) -> bool {
         let owners = self
-            .value
+            .value()
             .pointer("/metadata/ownerReferences")
             .and_then(Value::as_array);
         owners.is_some_and(|all| {
@@ -214,8 +238,8 @@ impl Object {
 
     /// Reads the object as a type.
     pub fn parse<K: DeserializeOwned>(&self) -> Result<K, ObjectError> {
-        K::deserialize(&self.value).map_err(|source| ObjectError::Deserialize {
-            id: self.id.clone(),
+        K::deserialize(self.value()).map_err(|source| ObjectError::Deserialize {
+            id: self.id().clone(),
             source,
         })
     }
@@ -226,7 +250,7 @@ impl Object {
     }
 
     fn text(&self, pointer: &str) -> Option<&str> {
-        self.value.pointer(pointer).and_then(Value::as_str)
+        self.value().pointer(pointer).and_then(Value::as_str)
     }
 }
 

@@ -1,8 +1,7 @@
 //! Writes status without touching what others wrote, and only if it changes something.
 //!
-//! [`update_status`] is read-modify-write with the resource version, for status that several controllers share
-//! (`status.parents` of routes is one atomic list). [`apply_status`] is server-side apply, for status that is
-//! ours alone. What the status shall be is decided by pure functions elsewhere.
+//! [`update_status`] is read-modify-write with the resource version, because several controllers may share a status
+//! (`status.parents` of routes is one atomic list). What the status shall be is decided by pure functions elsewhere.
 
 use std::fmt::Debug;
 
@@ -13,10 +12,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{
-    diff::is_subset,
-    error::{self, ReconcileError},
-};
+use crate::error::{self, ReconcileError};
 
 /// How often a write is tried again after somebody else wrote in between.
 const ATTEMPTS: u32 = 5;
@@ -70,10 +66,11 @@ impl ReconcileError for StatusError {
 }
 
 /// What became of a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatusWrite {
-    /// Written.
-    Written,
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatusWrite<K> {
+    /// Written. The object as it is now, if nothing but this was changed since it was looked at:
+    /// [`Watched::take_in`](crate::watch::Watched::take_in) may have it.
+    Written(Option<Box<K>>),
     /// It was so already; no request was made for it.
     Unchanged,
     /// The object does not exist any more.
@@ -90,15 +87,16 @@ pub async fn update_status<K, F>(
     current: &K,
     field_manager: &str,
     change: F,
-) -> Result<StatusWrite, StatusError>
+) -> Result<StatusWrite<K>, StatusError>
 where
     K: Resource + Clone + DeserializeOwned + Serialize + Debug,
     F: Fn(&K) -> Option<Value>,
 {
     let name = current.name_any();
-    let mut object = current.clone();
+    let mut read = None;
     for _ in 0..ATTEMPTS {
-        let Some(status) = pending(&object, &change)? else {
+        let object = read.as_ref().unwrap_or(current);
+        let Some(status) = pending(object, &change)? else {
             return Ok(StatusWrite::Unchanged);
         };
         let metadata = json!({"resourceVersion": object.resource_version(), "uid": object.uid()});
@@ -108,7 +106,10 @@ where
             ..PatchParams::default()
         };
         match api.patch_status(&name, &params, &patch).await {
-            Ok(_) => return Ok(StatusWrite::Written),
+            Ok(written) => {
+                let is_all = read.is_none();
+                return Ok(StatusWrite::Written(is_all.then(|| Box::new(written))));
+            }
             Err(error) if error::is_not_found(&error) => return Ok(StatusWrite::Gone),
             Err(error) if error::is_conflict(&error) => {}
             Err(source) => {
@@ -118,9 +119,9 @@ where
                 });
             }
         }
-        match read_again(api, &object).await? {
-            Some(fresh) => object = fresh,
-            None => return Ok(StatusWrite::Gone),
+        read = read_again(api, object).await?;
+        if read.is_none() {
+            return Ok(StatusWrite::Gone);
         }
     }
     Err(StatusError::Contended { name })
@@ -176,42 +177,6 @@ pub fn merged(target: &Value, patch: &Value) -> Value {
         }
     }
     Value::Object(out)
-}
-
-/// Applies a status that belongs to this field manager alone, if `current` does not show it already.
-///
-/// What was applied before and is not in `status` any more goes unnoticed while everything else is as wanted;
-/// name it as null to be sure that it goes, or use [`update_status`].
-pub async fn apply_status<K>(
-    api: &Api<K>,
-    current: &K,
-    field_manager: &str,
-    status: Value,
-) -> Result<StatusWrite, StatusError>
-where
-    K: Resource + Clone + DeserializeOwned + Serialize + Debug,
-    K::DynamicType: Default,
-{
-    let name = current.name_any();
-    if is_subset(&status, &status_of(current)?) {
-        return Ok(StatusWrite::Unchanged);
-    }
-    let kind = K::DynamicType::default();
-    let body = json!({
-        "apiVersion": K::api_version(&kind),
-        "kind": K::kind(&kind),
-        "metadata": {"name": name, "uid": current.uid()},
-        "status": status,
-    });
-    let params = PatchParams::apply(field_manager).force();
-    match api.patch_status(&name, &params, &Patch::Apply(body)).await {
-        Ok(_) => Ok(StatusWrite::Written),
-        Err(error) if error::is_not_found(&error) => Ok(StatusWrite::Gone),
-        Err(source) => Err(StatusError::Write {
-            name,
-            source: Box::new(source),
-        }),
-    }
 }
 
 #[cfg(test)]

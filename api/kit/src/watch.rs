@@ -33,7 +33,7 @@ use crate::{
 pub use failures::Failures;
 use guard::Guarded;
 pub use store::State;
-use store::Store;
+use store::{Held, Store};
 
 /// How often an optional kind that is not installed is looked for.
 pub const ABSENT_RETRY: Duration = Duration::from_secs(30);
@@ -193,8 +193,8 @@ impl<K: Watchable> Watch<K> {
     }
 
     /// Starts the watch. It ends when `stop` is cancelled; the store keeps what it had.
-    pub fn spawn(self, stop: &CancellationToken) -> Watched<K> {
-        let store = Arc::new(Store::new());
+    pub fn spawn(mut self, stop: &CancellationToken) -> Watched<K> {
+        let store = Arc::new(Store::new(self.modify.take()));
         let watched = Watched {
             store: store.clone(),
             resource: Arc::new(self.resource.clone()),
@@ -234,12 +234,13 @@ impl<K> Clone for Watched<K> {
 impl<K> Watched<K> {
     /// All objects, sorted by namespace and name.
     pub fn snapshot(&self) -> Vec<Arc<K>> {
-        self.store.all()
+        self.store.all().into_iter().map(|held| held.object).collect()
     }
 
     /// The objects of one namespace, sorted by name. Costs what the namespace holds.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.store.in_namespace(namespace)
+        let held = self.store.in_namespace(namespace).into_iter();
+        held.map(|held| held.object).collect()
     }
 
     /// One object. The namespace is empty for cluster-scoped kinds.
@@ -279,13 +280,23 @@ impl<K> Watched<K> {
         }
     }
 
+    /// Takes in an object as it came back from a write of our own that was made from the version that is held here,
+    /// so that the watch has nothing new to tell when it brings it. What is not there, or is there in a later
+    /// version, stays as it is.
+    pub fn take_in(&self, written: K)
+    where
+        K: Resource,
+    {
+        self.store.advance(self.store.stripped(written));
+    }
+
     /// A store that is filled by hand and never changes, for tests of what reads stores.
     #[cfg(any(test, feature = "test-support"))]
     pub fn fixed(objects: impl IntoIterator<Item = K>, resource: &ApiResource) -> Self
     where
         K: Resource,
     {
-        let store = Store::new();
+        let store = Store::new(None);
         store.replace(
             objects.into_iter().map(Arc::new).collect(),
             std::collections::BTreeSet::new(),
@@ -298,20 +309,27 @@ impl<K> Watched<K> {
 }
 
 impl<K: Resource + serde::Serialize> Watched<K> {
-    /// All objects as JSON with their kind, to be compared with what is wanted.
+    /// All objects as JSON with their kind, to be compared with what is wanted. Each version of an object is
+    /// converted once.
     pub fn objects(&self) -> Result<Vec<Object>, ObjectError> {
-        self.snapshot()
-            .iter()
-            .map(|object| Object::dynamic(object.as_ref(), &self.resource))
-            .collect()
+        self.to_json(&self.store.all())
     }
 
     /// The objects of one namespace as JSON with their kind.
     pub fn objects_in(&self, namespace: &str) -> Result<Vec<Object>, ObjectError> {
-        self.in_namespace(namespace)
-            .iter()
-            .map(|object| Object::dynamic(object.as_ref(), &self.resource))
-            .collect()
+        self.to_json(&self.store.in_namespace(namespace))
+    }
+
+    /// The objects that `is_wanted` picks, as JSON with their kind.
+    pub fn objects_where(&self, is_wanted: impl Fn(&K) -> bool) -> Result<Vec<Object>, ObjectError> {
+        let mut all = self.store.all();
+        all.retain(|held| is_wanted(&held.object));
+        self.to_json(&all)
+    }
+
+    fn to_json(&self, objects: &[Held<K>]) -> Result<Vec<Object>, ObjectError> {
+        let convert = |object: &K| Object::dynamic(object, &self.resource);
+        objects.iter().map(|held| held.json(convert)).collect()
     }
 }
 

@@ -212,7 +212,7 @@ impl Services {
         let api: Api<Service> = Api::namespaced(self.context.tenant.clone(), &namespace);
         let change = |service: &Service| project(service, self.class_policy, view(item, refused));
         let written = update_status(&api, service, FIELD_MANAGER, change).await?;
-        if written == StatusWrite::Written {
+        if let StatusWrite::Written(_) = written {
             let patch = change(service).unwrap_or_default();
             let address = first_address(&patch).unwrap_or("none");
             tracing::info!(

@@ -11,13 +11,14 @@ use controller_kit::CancellationToken;
 use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
 use controller_kit::metrics::Metrics;
+use controller_kit::patience::Patience;
 use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
 use controller_kit::watch::{Failures, Watch, WatchMetrics};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
 use kubelb_ccm::controller::gateway::{
-    Answers as NodeAnswers, GatewayApi, Lingering, Prober, Refusals, Shared, Stores, Target, Writers,
+    Answers as NodeAnswers, GatewayApi, Lingering, Memory, Prober, Refusals, Shared, Stores, Target, Writers,
 };
 use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
@@ -189,6 +190,8 @@ impl World {
             answers: NodeAnswers::new(AnsweringNodes(self.nodes_answer.clone()), answered, &self.stop),
             address_type: NodeAddressType::InternalIp,
             lingering: Lingering::default(),
+            patience: Patience::new(Duration::ZERO),
+            memory: Memory::default(),
             writers: Writers::default(),
             told: Told::default(),
         };

@@ -14,6 +14,7 @@ use crate::listener_set::{self, JudgedListenerSet, ListenerSets};
 use crate::outcome::{Outcome, Statuses};
 use crate::plan;
 use crate::policy::Policies;
+use crate::provisional::provisional;
 use crate::route::{self, JudgedRoute, Owners};
 use crate::snapshot::{Settings, Snapshot};
 use crate::{class, winner};
@@ -64,6 +65,7 @@ pub fn evaluate(input: &Snapshot, settings: &Settings) -> Outcome {
     let (shadow_services, shadow_slices) = plan::shadows(judged);
     Outcome {
         statuses: statuses(judged),
+        provisional: provisional(judged, &desired),
         routes: desired,
         hold,
         shadow_services,

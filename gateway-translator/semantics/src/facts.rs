@@ -60,7 +60,8 @@ impl<'a> Current<'a> {
         (accepted.status == "False").then(|| verdict(accepted))
     }
 
-    /// Why the hub refuses a route on one Gateway or ListenerSet.
+    /// Why the hub refuses a route on one Gateway or ListenerSet. That it has not got to it yet is no refusal: the
+    /// status would say no, and a moment later yes.
     pub fn parent_refusal(
         self,
         scope: GatewayScope,
@@ -73,7 +74,8 @@ impl<'a> Current<'a> {
             .parents
             .iter()
             .find(|f| f.scope == scope && f.kind == kind && f.namespace == namespace && f.name == name)?;
-        (!fact.accepted).then(|| Verdict {
+        let is_refused = !fact.accepted && fact.reason != hub::REASON_PENDING;
+        is_refused.then(|| Verdict {
             reason: reason::from_hub(&fact.reason),
             message: fact.message.clone(),
         })

@@ -1,6 +1,7 @@
 //! The snapshot, parsed once and sorted, so that nothing after it depends on the order of the input.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::v1alpha1::TenantStateStatus;
 use k8s_openapi::api::core::v1::Service;
@@ -101,7 +102,7 @@ impl<'a> Index<'a> {
                 .iter()
                 .map(|n| (n.name.as_str(), &n.labels))
                 .collect(),
-            services: sorted(&input.services, service_key, |s| {
+            services: sorted(input.services.iter().map(Arc::as_ref), service_key, |s| {
                 s.metadata.uid.as_deref().unwrap_or_default()
             }),
             status_writers: writers(&input.status_writers),
@@ -157,7 +158,7 @@ impl<'a> Index<'a> {
 /// a finalizer of somebody else must not keep it served.
 fn read<'a, S: DeserializeOwned>(
     kind: ObjectKind,
-    objects: &'a [Value],
+    objects: &'a [Arc<Value>],
     malformed: &mut Vec<(ObjectRef, String)>,
 ) -> impl Iterator<Item = Object<'a, S>> {
     let mut readable: Vec<Object<'a, S>> = Vec::with_capacity(objects.len());
@@ -174,7 +175,7 @@ fn read<'a, S: DeserializeOwned>(
 
 fn routes<'a>(
     kind: RouteKind,
-    objects: &'a [Value],
+    objects: &'a [Arc<Value>],
     malformed: &mut Vec<(ObjectRef, String)>,
 ) -> Vec<((RouteKind, String, String), Object<'a, RouteSpec>)> {
     read::<RouteSpec>(ObjectKind::Route(kind), objects, malformed)
@@ -228,12 +229,13 @@ fn authorities(facts: &[AuthorityFacts]) -> BTreeMap<(&str, &str, &str), &Author
         .collect()
 }
 
-fn slices(slices: &[EndpointSlice]) -> BTreeMap<Key<'_>, Vec<&EndpointSlice>> {
+fn slices(slices: &[Arc<EndpointSlice>]) -> BTreeMap<Key<'_>, Vec<&EndpointSlice>> {
     let label = |slice: &'_ EndpointSlice, key: &str| -> Option<String> {
         slice.metadata.labels.as_ref()?.get(key).cloned()
     };
-    let mut sorted: Vec<_> = slices
+    let mut sorted: Vec<&EndpointSlice> = slices
         .iter()
+        .map(Arc::as_ref)
         .filter(|slice| label(slice, SLICE_MANAGED_BY_LABEL).as_deref() != Some(SLICE_MANAGED_BY))
         .filter(|slice| slice.metadata.deletion_timestamp.is_none())
         .collect();
@@ -257,11 +259,11 @@ fn slices(slices: &[EndpointSlice]) -> BTreeMap<Key<'_>, Vec<&EndpointSlice>> {
 
 /// By namespace and name. Of two with one name, which a cluster cannot have, the greater UID wins in any order.
 fn sorted<'a, T>(
-    items: &'a [T],
+    items: impl IntoIterator<Item = &'a T>,
     key: impl Fn(&'a T) -> (&'a String, &'a String),
     uid: impl Fn(&'a T) -> &'a str,
 ) -> BTreeMap<Key<'a>, &'a T> {
-    let mut items: Vec<&'a T> = items.iter().collect();
+    let mut items: Vec<&'a T> = items.into_iter().collect();
     items.sort_by(|a, b| uid(a).cmp(uid(b)));
     items
         .into_iter()

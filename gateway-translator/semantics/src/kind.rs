@@ -1,6 +1,7 @@
 //! Kinds of object, and what tells the kinds of route apart. A new kind of route is one more variant here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use api::v1alpha1::Protocol;
 use serde_json::Value;
@@ -85,7 +86,7 @@ impl RouteKind {
     }
 
     /// The objects of this kind.
-    pub(crate) fn objects(self, snapshot: &Snapshot) -> &[Value] {
+    pub(crate) fn objects(self, snapshot: &Snapshot) -> &[Arc<Value>] {
         match self {
             Self::Http => &snapshot.http_routes,
             Self::Grpc => &snapshot.grpc_routes,

@@ -40,6 +40,7 @@ mod outcome;
 mod parent;
 mod plan;
 mod policy;
+mod provisional;
 mod reason;
 mod route;
 mod secret;

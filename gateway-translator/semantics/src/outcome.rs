@@ -32,6 +32,9 @@ pub struct Outcome {
     pub sync_secrets: BTreeSet<SecretRef>,
     /// Certificate authorities that the hub needs.
     pub authorities: BTreeSet<AuthorityRef>,
+    /// UIDs of objects whose status is likely to be another one as soon as the hub has answered for what is on its
+    /// way: to wait a moment for that saves a write that says less.
+    pub provisional: BTreeSet<String>,
     /// Refusals and other news for the tenant. The same on every evaluation: tell only what is new.
     pub events: Vec<Event>,
 }

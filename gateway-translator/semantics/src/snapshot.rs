@@ -1,6 +1,7 @@
 //! What goes in: the tenant's objects, the hub's facts and the switches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::v1alpha1::{RouteStatus, TenantStateStatus};
 use k8s_openapi::api::core::v1::Service;
@@ -15,28 +16,28 @@ use crate::former::StatusWriters;
 #[serde(rename_all = "camelCase", default)]
 pub struct Snapshot {
     /// Every GatewayClass of the tenant cluster, whole.
-    pub gateway_classes: Vec<Value>,
+    pub gateway_classes: Vec<Arc<Value>>,
     /// Every Gateway, whole.
-    pub gateways: Vec<Value>,
+    pub gateways: Vec<Arc<Value>>,
     /// Every HTTPRoute, whole.
     #[serde(rename = "httpRoutes")]
-    pub http_routes: Vec<Value>,
+    pub http_routes: Vec<Arc<Value>>,
     /// Every GRPCRoute, whole.
     #[serde(rename = "grpcRoutes")]
-    pub grpc_routes: Vec<Value>,
+    pub grpc_routes: Vec<Arc<Value>>,
     /// Every TLSRoute, whole.
-    pub tls_routes: Vec<Value>,
+    pub tls_routes: Vec<Arc<Value>>,
     /// Every TCPRoute, whole.
-    pub tcp_routes: Vec<Value>,
+    pub tcp_routes: Vec<Arc<Value>>,
     /// Every UDPRoute, whole.
-    pub udp_routes: Vec<Value>,
+    pub udp_routes: Vec<Arc<Value>>,
     /// Every ListenerSet, whole.
-    pub listener_sets: Vec<Value>,
+    pub listener_sets: Vec<Arc<Value>>,
     /// Every BackendTLSPolicy, whole.
     #[serde(rename = "backendTLSPolicies")]
-    pub backend_tls_policies: Vec<Value>,
+    pub backend_tls_policies: Vec<Arc<Value>>,
     /// Every ReferenceGrant, of v1 or v1beta1.
-    pub reference_grants: Vec<Value>,
+    pub reference_grants: Vec<Arc<Value>>,
     /// Who wrote the status of what [`possibly_former`](crate::possibly_former) names.
     pub status_writers: Vec<StatusWriters>,
     /// Secrets that a listener may name. Secrets of other types than `kubernetes.io/tls` may be left out.
@@ -46,13 +47,13 @@ pub struct Snapshot {
     /// Every Namespace.
     pub namespaces: Vec<NamespaceFacts>,
     /// Every Service, with the shadow Services made earlier.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Services that were wanted and that the API server of this cluster would not take.
     pub refused_services: Vec<RefusedService>,
     /// Shadow Services that nodes may not answer for yet, though they have their NodePorts.
     pub settling_services: Vec<ServiceName>,
     /// EndpointSlices of Services without selector.
-    pub endpoint_slices: Vec<EndpointSlice>,
+    pub endpoint_slices: Vec<Arc<EndpointSlice>>,
     /// What the hub said.
     pub hub: HubFacts,
 }

@@ -101,6 +101,7 @@ fn show(case: &Value, outcome: &Outcome, settings: &Settings, show_resource: boo
         gateway_services,
         endpoint_slices,
         sync_secrets,
+        provisional: _,
         authorities,
         events,
     } = outcome;

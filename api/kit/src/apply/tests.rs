@@ -109,6 +109,16 @@ async fn an_object_of_somebody_else_that_the_store_did_not_show_yet_is_not_overw
 }
 
 #[tokio::test]
+async fn who_sees_all_objects_looks_none_up() {
+    let api = MemoryApi::new();
+    let plan = plan(vec![service("web", json!("ours"))], &[], ours);
+    let applier = applier(api.client()).sees_all();
+    applier.execute(plan, None, ours).await.into_result().unwrap();
+    let lines: Vec<_> = api.fake().requests().iter().map(|r| r.line()).collect();
+    assert_eq!(lines, [format!("PATCH {SERVICES}/web")]);
+}
+
+#[tokio::test]
 async fn an_object_that_took_the_name_of_ours_in_the_meantime_is_not_overwritten() {
     let api = MemoryApi::new();
     run(&api, vec![service("web", json!("old"))], &[]).await;

@@ -1,6 +1,6 @@
 //! Which objects to write and which to delete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::object::{Object, ObjectId};
 
@@ -45,38 +45,80 @@ pub fn plan<'a>(
     live: impl IntoIterator<Item = &'a Object>,
     is_ours: impl Fn(&Object) -> bool,
 ) -> Plan {
-    let mut plan = Plan::default();
-    let wanted = index(desired, &mut plan.ambiguous);
-    let live: BTreeMap<&ObjectId, &Object> = live.into_iter().map(|object| (object.id(), object)).collect();
-    plan.delete = live
-        .values()
-        .filter(|object| !wanted.contains_key(object.id()) && !object.is_terminating() && is_ours(object))
-        .map(|object| (*object).clone())
-        .collect();
-    for (id, desired) in wanted {
-        let live = live.get(&id).copied();
-        plan.add(desired, live, &is_ours);
+    Settled::default().plan(desired, live, is_ours)
+}
+
+/// What was found to be as it should be the last time, so that the same is not compared in full again.
+///
+/// It changes what a comparison costs, never what comes of it.
+#[derive(Debug, Default)]
+pub struct Settled(HashMap<ObjectId, Pair>);
+
+#[derive(Debug)]
+struct Pair {
+    desired: Object,
+    live: Object,
+}
+
+impl Settled {
+    /// As [`plan`](fn@plan). Remembers what needs no write, and nothing else.
+    pub fn plan<'a>(
+        &mut self,
+        desired: impl IntoIterator<Item = Object>,
+        live: impl IntoIterator<Item = &'a Object>,
+        is_ours: impl Fn(&Object) -> bool,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        let wanted = index(desired, &mut plan.ambiguous);
+        let live: BTreeMap<&ObjectId, &Object> =
+            live.into_iter().map(|object| (object.id(), object)).collect();
+        plan.delete = live
+            .values()
+            .filter(|object| !wanted.contains_key(object.id()) && !object.is_terminating() && is_ours(object))
+            .map(|object| (*object).clone())
+            .collect();
+        let before = std::mem::take(&mut self.0);
+        for (id, desired) in wanted {
+            let live = live.get(&id).copied();
+            if let Some(live) = plan.add(desired.clone(), live, before.get(&id), &is_ours) {
+                self.0.insert(id, Pair { desired, live });
+            }
+        }
+        plan
     }
-    plan
 }
 
 impl Plan {
-    fn add(&mut self, desired: Object, live: Option<&Object>, is_ours: impl Fn(&Object) -> bool) {
-        match live {
-            None => self.apply.push(Change {
+    /// The live object, if it is as it should be.
+    fn add(
+        &mut self,
+        desired: Object,
+        live: Option<&Object>,
+        before: Option<&Pair>,
+        is_ours: impl Fn(&Object) -> bool,
+    ) -> Option<Object> {
+        let Some(live) = live else {
+            self.apply.push(Change {
                 desired,
                 replaces: None,
-            }),
-            Some(live) if !is_ours(live) => self.foreign.push(desired.id().clone()),
-            Some(live) if live.is_terminating() => self.terminating.push(desired.id().clone()),
-            Some(live) if needs_apply(desired.value(), live.value()) => {
-                self.apply.push(Change {
-                    desired,
-                    replaces: live.uid().map(str::to_owned),
-                });
-            }
-            Some(_) => self.unchanged += 1,
+            });
+            return None;
+        };
+        let is_settled = || before.is_some_and(|pair| pair.live.is(live) && pair.desired == desired);
+        if !is_ours(live) {
+            self.foreign.push(desired.id().clone());
+        } else if live.is_terminating() {
+            self.terminating.push(desired.id().clone());
+        } else if !is_settled() && needs_apply(desired.value(), live.value()) {
+            self.apply.push(Change {
+                desired,
+                replaces: live.uid().map(str::to_owned),
+            });
+        } else {
+            self.unchanged += 1;
+            return Some(live.clone());
         }
+        None
     }
 }
 

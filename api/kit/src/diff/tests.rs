@@ -262,3 +262,29 @@ proptest! {
         prop_assert!(is_subset(&value, &value));
     }
 }
+
+#[test]
+fn what_has_settled_is_compared_again_when_either_side_changes() {
+    let wish = service("web", json!({"spec": {"type": "ClusterIP"}}));
+    let other = service("web", json!({"spec": {"type": "NodePort"}}));
+    let there = live(&wish, "u1");
+    let mut settled = Settled::default();
+    for _ in 0..2 {
+        let plan = settled.plan([wish.clone()], [&there], ours);
+        assert_eq!((plan.unchanged, plan.apply.len()), (1, 0));
+    }
+    assert_eq!(settled.plan([other.clone()], [&there], ours).apply.len(), 1);
+    assert_eq!(
+        settled
+            .plan([wish.clone()], [&live(&other, "u1")], ours)
+            .apply
+            .len(),
+        1
+    );
+    let plan = settled.plan([], [&there], ours);
+    assert_eq!(
+        plan.delete.len(),
+        1,
+        "what is not wanted any more is not forgotten to be deleted"
+    );
+}

@@ -2,13 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use tokio::sync::watch;
 
-use crate::object::ObjectKey;
+use super::Modify;
+use crate::object::{Object, ObjectKey};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// How far a store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,38 +26,82 @@ pub enum State {
     Absent,
 }
 
+/// An object, and the same as JSON once somebody has asked for that.
 #[derive(Debug)]
-struct Content<K> {
-    objects: BTreeMap<ObjectKey, Arc<K>>,
-    undecodable: BTreeSet<ObjectKey>,
+pub(super) struct Held<K> {
+    pub object: Arc<K>,
+    json: Arc<OnceLock<Object>>,
+}
+
+impl<K> Held<K> {
+    fn new(object: Arc<K>) -> Self {
+        Self {
+            object,
+            json: Arc::default(),
+        }
+    }
+
+    /// The object as JSON, made by `convert` the first time.
+    pub fn json<E>(&self, convert: impl FnOnce(&K) -> Result<Object, E>) -> Result<Object, E> {
+        if let Some(json) = self.json.get() {
+            return Ok(json.clone());
+        }
+        let json = convert(&self.object)?;
+        Ok(self.json.get_or_init(|| json).clone())
+    }
+}
+
+impl<K> Clone for Held<K> {
+    fn clone(&self) -> Self {
+        Self {
+            object: self.object.clone(),
+            json: self.json.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
+struct Content<K> {
+    objects: BTreeMap<ObjectKey, Held<K>>,
+    undecodable: BTreeSet<ObjectKey>,
+}
+
 pub(super) struct Store<K> {
     content: RwLock<Content<K>>,
+    modify: Option<Modify<K>>,
     state: watch::Sender<State>,
     /// Told of every insertion.
     inserted: watch::Sender<()>,
 }
 
+impl<K> fmt::Debug for Store<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<K> Store<K> {
-    pub(super) fn new() -> Self {
+    /// `modify` changes every object before it is kept.
+    pub(super) fn new(modify: Option<Modify<K>>) -> Self {
         let content = Content {
             objects: BTreeMap::new(),
             undecodable: BTreeSet::new(),
         };
         Self {
             content: RwLock::new(content),
+            modify,
             state: watch::Sender::new(State::Pending),
             inserted: watch::Sender::new(()),
         }
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<K>> {
+    pub(super) fn all(&self) -> Vec<Held<K>> {
         self.read().objects.values().cloned().collect()
     }
 
-    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+    pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Held<K>> {
         let from = ObjectKey::new(namespace, "");
         let content = self.read();
         let all = content.objects.range(from..);
@@ -62,7 +111,7 @@ impl<K> Store<K> {
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.read().objects.get(key).cloned()
+        self.read().objects.get(key).map(|held| held.object.clone())
     }
 
     /// Waits until the store has the object, in this version or a later one.
@@ -117,10 +166,55 @@ impl<K> Store<K> {
     {
         let mut content = self.write();
         let was_undecodable = content.undecodable.remove(&key);
-        let old = content.objects.insert(key, object.clone());
+        let old = content.objects.get(&key).map(|held| held.object.clone());
+        let is_same = old.is_some_and(|old| same_version(old.as_ref(), object.as_ref()));
+        // What is the same keeps its JSON.
+        if !is_same {
+            content.objects.insert(key, Held::new(object));
+        }
         drop(content);
         self.inserted.send_replace(());
-        was_undecodable || !old.is_some_and(|old| same_version(old.as_ref(), object.as_ref()))
+        was_undecodable || !is_same
+    }
+
+    /// What is kept of an object.
+    pub(super) fn stripped(&self, mut object: K) -> Arc<K>
+    where
+        K: Resource,
+    {
+        let meta = object.meta_mut();
+        meta.managed_fields = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
+        if let Some(modify) = &self.modify {
+            modify(&mut object);
+        }
+        Arc::new(object)
+    }
+
+    /// Keeps a later version of an object that is there already.
+    pub(super) fn advance(&self, object: Arc<K>)
+    where
+        K: Resource,
+    {
+        let key = ObjectKey::of(object.as_ref());
+        let is_later = |old: &K| {
+            let (old, new) = (old.meta(), object.meta());
+            let version = |meta: &ObjectMeta| meta.resource_version.clone().unwrap_or_default();
+            old.uid == new.uid && is_older(&version(old), &version(new))
+        };
+        let mut content = self.write();
+        let Some(held) = content
+            .objects
+            .get_mut(&key)
+            .filter(|held| is_later(&held.object))
+        else {
+            return;
+        };
+        *held = Held::new(object);
+        drop(content);
+        self.inserted.send_replace(());
     }
 
     pub(super) fn remove(&self, key: &ObjectKey) -> bool {
@@ -139,11 +233,17 @@ impl<K> Store<K> {
     where
         K: Resource,
     {
+        let mut content = self.write();
         let mut fresh: BTreeMap<_, _> = fresh
             .into_iter()
-            .map(|o| (ObjectKey::of(o.as_ref()), o))
+            .map(|object| {
+                let key = ObjectKey::of(object.as_ref());
+                let old = content.objects.get(&key);
+                let same = old.filter(|old| same_version(old.object.as_ref(), object.as_ref()));
+                let held = same.cloned().unwrap_or_else(|| Held::new(object));
+                (key, held)
+            })
             .collect();
-        let mut content = self.write();
         for key in &undecodable {
             if let Some(old) = content.objects.get(key) {
                 fresh.insert(key.clone(), old.clone());
@@ -175,13 +275,13 @@ impl<K> Store<K> {
 }
 
 fn differences<K: Resource>(
-    old: &BTreeMap<ObjectKey, Arc<K>>,
-    new: &BTreeMap<ObjectKey, Arc<K>>,
+    old: &BTreeMap<ObjectKey, Held<K>>,
+    new: &BTreeMap<ObjectKey, Held<K>>,
 ) -> Vec<ObjectKey> {
     let gone = old.keys().filter(|key| !new.contains_key(*key));
-    let other = new.iter().filter(|(key, object)| {
+    let other = new.iter().filter(|(key, new)| {
         !old.get(*key)
-            .is_some_and(|old| same_version(old.as_ref(), object.as_ref()))
+            .is_some_and(|old| same_version(old.object.as_ref(), new.object.as_ref()))
     });
     let keys: BTreeSet<_> = gone.chain(other.map(|(key, _)| key)).cloned().collect();
     keys.into_iter().collect()

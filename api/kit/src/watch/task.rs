@@ -3,20 +3,15 @@
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
-use kube::{
-    Resource,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, watcher},
-    },
+use kube::runtime::{
+    WatchStreamExt,
+    watcher::{self, watcher},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, Failures, Guarded, Hook, Modify, State, Store, Watch, WatchMetrics, Watchable};
+use super::{Event, Failures, Guarded, Hook, State, Store, Watch, WatchMetrics, Watchable};
 use crate::{backoff::jitter, error, object::ObjectKey, ready::Handle};
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Why a stream of events came to its end.
 enum End {
@@ -32,7 +27,6 @@ const RELIST_DELAY: Duration = Duration::from_secs(2);
 struct Feeder<K> {
     kind: String,
     store: Arc<Store<K>>,
-    modify: Option<Modify<K>>,
     hook: Option<Hook>,
     metrics: Option<WatchMetrics>,
     failures: Failures,
@@ -47,7 +41,8 @@ pub(super) async fn run<K: Watchable>(watch: Watch<K>, store: Arc<Store<K>>, sto
         api,
         resource,
         config,
-        modify,
+        // The store has it.
+        modify: _,
         hook,
         metrics,
         failures,
@@ -58,7 +53,6 @@ pub(super) async fn run<K: Watchable>(watch: Watch<K>, store: Arc<Store<K>>, sto
     let mut feeder = Feeder {
         kind,
         store,
-        modify,
         hook,
         metrics,
         failures,
@@ -198,13 +192,7 @@ impl<K: Watchable> Feeder<K> {
 
     fn decode(&self, key: &ObjectKey, object: Guarded<K>) -> Option<Arc<K>> {
         match object.0.0 {
-            Ok(mut object) => {
-                strip(&mut object);
-                if let Some(modify) = &self.modify {
-                    modify(&mut object);
-                }
-                Some(Arc::new(object))
-            }
+            Ok(object) => Some(self.store.stripped(object)),
             Err(invalid) => {
                 tracing::warn!(kind = %self.kind, %key, error = %invalid.error, "object cannot be decoded");
                 if let Some(metrics) = &self.metrics {
@@ -250,14 +238,6 @@ impl<K: Watchable> Feeder<K> {
         if let Some(hook) = &self.hook {
             hook(event);
         }
-    }
-}
-
-fn strip<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove(LAST_APPLIED);
     }
 }
 

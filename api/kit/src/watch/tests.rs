@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{collections::BTreeSet, sync::Mutex};
 
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
@@ -268,4 +268,58 @@ async fn a_watch_that_is_stopped_asks_for_nothing_more_and_keeps_what_it_had() {
     server.put(SERVICES, service("late"));
     settle().await;
     assert_eq!(names(&watched), ["a/web"]);
+}
+
+fn versioned(name: &str, uid: &str, version: u32) -> Service {
+    let metadata = json!({"namespace": "a", "name": name, "uid": uid, "resourceVersion": version.to_string(),
+        "managedFields": [{"manager": "x"}]});
+    serde_json::from_value(json!({"metadata": metadata})).unwrap()
+}
+
+fn version_of(store: &Store<Service>, name: &str) -> Option<String> {
+    let held = store.get(&ObjectKey::new("a", name))?;
+    held.metadata.resource_version.clone()
+}
+
+#[test]
+fn what_was_taken_in_is_no_news_when_the_watch_brings_it() {
+    let store = Store::new(None);
+    store.replace(vec![store.stripped(versioned("web", "u", 7))], BTreeSet::new());
+    store.advance(store.stripped(versioned("web", "u", 9)));
+    assert_eq!(version_of(&store, "web").as_deref(), Some("9"));
+    let key = ObjectKey::new("a", "web");
+    assert!(store.get(&key).unwrap().metadata.managed_fields.is_none());
+    assert!(!store.insert(key.clone(), store.stripped(versioned("web", "u", 9))));
+    assert!(store.insert(key, store.stripped(versioned("web", "u", 10))));
+}
+
+#[test]
+fn only_a_later_version_of_an_object_that_is_there_is_taken_in() {
+    let store = Store::new(None);
+    store.replace(vec![store.stripped(versioned("web", "u", 10))], BTreeSet::new());
+    store.advance(store.stripped(versioned("web", "u", 9)));
+    assert_eq!(
+        version_of(&store, "web").as_deref(),
+        Some("10"),
+        "the watch was faster"
+    );
+    store.advance(store.stripped(versioned("web", "other", 11)));
+    assert_eq!(
+        version_of(&store, "web").as_deref(),
+        Some("10"),
+        "another object of the name"
+    );
+    store.advance(store.stripped(versioned("gone", "u", 11)));
+    assert_eq!(version_of(&store, "gone"), None, "it was deleted in the meantime");
+}
+
+#[test]
+fn each_version_becomes_json_once() {
+    let resource = ApiResource::erase::<Service>(&());
+    let watched = Watched::fixed([versioned("web", "u", 7)], &resource);
+    let first = watched.objects().unwrap();
+    assert!(first[0].is(&watched.objects_in("a").unwrap()[0]));
+    watched.take_in(versioned("web", "u", 8));
+    let later = watched.objects_where(|_| true).unwrap();
+    assert_eq!(later[0].resource_version(), Some("8"));
 }

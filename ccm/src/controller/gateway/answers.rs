@@ -129,7 +129,7 @@ impl Answers {
     /// gone. Never waits.
     pub fn observe(
         &self,
-        services: &[Service],
+        services: &[Arc<Service>],
         addresses: impl FnOnce() -> Vec<EndpointAddress>,
         now: Instant,
         wall: Timestamp,
@@ -138,7 +138,7 @@ impl Answers {
         let shadows: BTreeMap<ServiceName, &Service> = services
             .iter()
             .filter(|service| is_shadow(service))
-            .map(|service| (name_of(service), service))
+            .map(|service| (name_of(service), service.as_ref()))
             .collect();
         let mut known = self.shared.lock();
         known.retain(|name, known| {

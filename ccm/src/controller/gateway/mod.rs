@@ -8,6 +8,7 @@ mod answers;
 mod authorities;
 mod former;
 mod lingering;
+mod memory;
 mod own_cluster;
 mod stores;
 mod write;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use controller_kit::driver::Outcome;
+use controller_kit::patience::Patience;
 use gateway_semantics::{
     Event, EventType, ObjectKind, ObjectRef, Outcome as Evaluated, Settings, Snapshot, evaluate,
 };
@@ -31,11 +33,15 @@ use crate::notice::Notice;
 pub use answers::{Answers, Prober, Settling, Target, TcpProber};
 pub use former::Writers;
 pub use lingering::Lingering;
+pub use memory::Memory;
 pub use own_cluster::Refusals;
 pub use stores::{Shared, Stores};
 
 /// Version of the Gateway API that is read and written.
 pub const API_VERSION: &str = "gateway.networking.k8s.io/v1";
+
+/// How long a status waits for the hub to answer. It is usually there in a third of that.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The loop over the Gateway API.
 pub struct GatewayApi {
@@ -57,6 +63,10 @@ pub struct GatewayApi {
     pub lingering: Lingering,
     /// Who wrote the status of what may have been ours.
     pub writers: Writers,
+    /// How long statuses wait for the hub's answer.
+    pub patience: Patience,
+    /// What the last run made and compared.
+    pub memory: Memory,
     /// What was told.
     pub told: Told<Event>,
 }
@@ -97,8 +107,14 @@ impl GatewayApi {
             }
         };
         self.count(&outcome.routes);
+        let provisional = std::mem::take(&mut outcome.provisional);
         let reported = self
-            .write_statuses(&outcome.statuses, &Time(Timestamp::now()), &mut written)
+            .write_statuses(
+                &outcome.statuses,
+                provisional,
+                &Time(Timestamp::now()),
+                &mut written,
+            )
             .await;
 
         let events = std::mem::take(&mut outcome.events);
@@ -111,7 +127,7 @@ impl GatewayApi {
             .due_in(tokio::time::Instant::now())
             .filter(|_| may_delegate);
         Ok(Outcome {
-            requeue_after: [of_hub, of_own, written.lingers, settling.due_in]
+            requeue_after: [of_hub, of_own, written.lingers, written.waits, settling.due_in]
                 .into_iter()
                 .flatten()
                 .min(),

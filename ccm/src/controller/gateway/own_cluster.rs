@@ -11,10 +11,10 @@ use std::time::Duration;
 use api::meta::{COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use controller_kit::apply::{Applier, ApplyError, Report};
 use controller_kit::backoff::Backoff;
-use controller_kit::diff::{Plan, plan};
+use controller_kit::diff::Plan;
 use controller_kit::object::{ObjectError, ObjectId};
 use controller_kit::watch::Synced;
-use controller_kit::{Object, ReconcileError};
+use controller_kit::{Object, ObjectKey, ReconcileError};
 use gateway_semantics::{
     GATEWAY_COMPONENT, Outcome, RefusedService, SHADOW_COMPONENT, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL,
     Snapshot, evaluate,
@@ -271,28 +271,24 @@ impl GatewayApi {
     }
 
     fn plan_services(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
-        let desired = outcome
-            .shadow_services
-            .iter()
-            .chain(&outcome.gateway_services)
-            .map(Object::typed)
-            .collect::<Result<Vec<_>, _>>()?;
+        let wanted = outcome.shadow_services.iter().chain(&outcome.gateway_services);
+        let mut memory = self.memory.lock();
+        let desired = memory.services.render(
+            wanted.map(|service| (ObjectKey::of(service), service)),
+            |_, service| Object::typed(service),
+        )?;
         let names: BTreeSet<&str> = desired
             .iter()
             .map(|object| object.id().key.name.as_str())
             .collect();
         // Only what may be ours is turned into JSON: a cluster may have thousands of other Services.
-        let services = self.stores.services.snapshot();
-        let candidates = services.iter().filter(|service| {
+        let live = self.stores.services.objects_where(|service| {
             let labels = service.metadata.labels.as_ref();
             let component = labels.and_then(|labels| labels.get(COMPONENT_LABEL));
             component.is_some_and(|component| COMPONENTS.contains(&component.as_str()))
                 || (service.metadata.name.as_deref()).is_some_and(|name| names.contains(name))
-        });
-        let live = candidates
-            .map(|service| Object::typed(service.as_ref()))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(plan(desired, &live, is_own_service))
+        })?;
+        Ok(memory.settled_services.plan(desired, &live, is_own_service))
     }
 
     fn plan_slices(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
@@ -302,7 +298,8 @@ impl GatewayApi {
             .map(Object::typed)
             .collect::<Result<Vec<_>, _>>()?;
         let live = self.stores.endpoint_slices.objects()?;
-        Ok(plan(desired, &live, is_own_slice))
+        let mut memory = self.memory.lock();
+        Ok(memory.settled_slices.plan(desired, &live, is_own_slice))
     }
 }
 

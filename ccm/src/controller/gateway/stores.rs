@@ -1,6 +1,7 @@
 //! What the Gateway API loop reads, and how it becomes one plain snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::v1alpha1::{Route, SyncSecret, TenantState};
 use controller_kit::object::ObjectError;
@@ -238,10 +239,10 @@ impl Stores {
             status_writers: Vec::new(),
             authorities: Vec::new(),
             namespaces: copies(&self.namespaces, facts_of),
-            services: copies(&self.services, Service::clone),
+            services: self.services.snapshot(),
             refused_services: Vec::new(),
             settling_services: Vec::new(),
-            endpoint_slices: copies(&self.endpoint_slices, EndpointSlice::clone),
+            endpoint_slices: self.endpoint_slices.snapshot(),
             hub: HubFacts {
                 state: settings_of(&self.states, hub_namespace),
                 routes: self.route_facts(),
@@ -360,12 +361,8 @@ impl Stores {
     }
 }
 
-fn values(store: &Watched<DynamicObject>) -> Result<Vec<Value>, ObjectError> {
-    Ok(store
-        .objects()?
-        .iter()
-        .map(|object| object.value().clone())
-        .collect())
+fn values(store: &Watched<DynamicObject>) -> Result<Vec<Arc<Value>>, ObjectError> {
+    Ok(store.objects()?.iter().map(Object::shared_value).collect())
 }
 
 fn copies<K, T>(store: &Watched<K>, copy: impl Fn(&K) -> T) -> Vec<T> {

@@ -11,13 +11,15 @@ use controller_kit::object::ObjectError;
 use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::Synced;
 use gateway_semantics::{
-    AuthorityRef, ObjectRef, Outcome, SecretRef, Snapshot, Statuses, clean_former_status, merge_class_status,
-    merge_gateway_status, merge_listener_set_status, merge_policy_ancestors, merge_route_parents,
+    AuthorityRef, DesiredRoute, ObjectRef, Outcome, SecretRef, Snapshot, Statuses, clean_former_status,
+    merge_class_status, merge_gateway_status, merge_listener_set_status, merge_policy_ancestors,
+    merge_route_parents,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
 use super::GatewayApi;
@@ -45,6 +47,10 @@ pub struct Written {
     pub left: bool,
     /// Something of the own cluster that nobody needs may be removed after this time.
     pub lingers: Option<Duration>,
+    /// UIDs of objects whose status may wait a moment for the hub's answer.
+    pub provisional: BTreeSet<String>,
+    /// Those that wait do so no longer than this.
+    pub waits: Option<Duration>,
 }
 
 impl Written {
@@ -86,7 +92,7 @@ impl GatewayApi {
         let (removal, mut result) = self.expose(snapshot, outcome, written).await;
         let secrets = halves(self.plan_secrets(outcome)?);
         let routes = self.plan_routes(outcome)?;
-        let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]);
+        let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]).sees_all();
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
         result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
         if result.is_err() || !written.refused.is_empty() {
@@ -185,27 +191,38 @@ impl GatewayApi {
     }
 
     fn plan_routes(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
-        let mut desired = Vec::new();
-        for (name, route) in &outcome.routes {
-            let metadata = ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(self.context.hub_namespace.to_string()),
-                labels: Some(route.labels.clone()),
-                annotations: Some(route.annotations.clone()),
-                ..ObjectMeta::default()
-            };
-            desired.push(Object::typed(&Route {
-                metadata,
-                spec: route.spec.clone(),
-                status: None,
-            })?);
-        }
         let live = self.stores.routes.objects()?;
-        let mut plan = plan(desired, &live, is_route);
+        let wanted = outcome.routes.iter().map(|(name, route)| (name.clone(), route));
+        let mut memory = self.memory.lock();
+        let desired = memory
+            .routes
+            .render(wanted, |name, route| self.route(name, route))?;
+        let mut plan = memory.settled_routes.plan(desired, &live, is_route);
+        drop(memory);
         plan.delete.retain(|object| {
             !outcome.hold.contains(&object.id().key.name) && !self.stores.is_from_undecodable(object)
         });
         Ok(plan)
+    }
+
+    fn route(&self, name: &str, wanted: &DesiredRoute) -> Result<Object, ObjectError> {
+        let DesiredRoute {
+            labels,
+            annotations,
+            spec,
+        } = wanted.clone();
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.context.hub_namespace.to_string()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        };
+        Object::typed(&Route {
+            metadata,
+            spec,
+            status: None,
+        })
     }
 
     /// Logs and counts what was done on the hub. The error is one that may pass by itself.
@@ -229,10 +246,11 @@ impl GatewayApi {
         Ok(())
     }
 
-    /// Writes each status that differs, one write an object.
+    /// Writes each status that differs, one write an object. What is provisional may wait a moment.
     pub(super) async fn write_statuses(
         &self,
         statuses: &Statuses,
+        provisional: BTreeSet<String>,
         now: &Time,
         written: &mut Written,
     ) -> Result<(), ControllerError> {
@@ -250,6 +268,7 @@ impl GatewayApi {
             let merge = |existing: &Value| merge_class_status(existing, wanted, object.generation, now);
             result = result.and(self.write_status(object, merge, written).await);
         }
+        written.provisional = provisional;
         for (object, wanted) in gateways {
             let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
             result = result.and(self.write_status(object, merge, written).await);
@@ -311,6 +330,9 @@ impl GatewayApi {
         let Some(current) = store.get(namespace, name) else {
             return Ok(());
         };
+        if wanted(&current).is_none() || self.may_wait(uid, written) {
+            return Ok(());
+        }
         let api: Api<DynamicObject> = match namespace.as_str() {
             "" => Api::all_with(self.context.tenant.clone(), store.resource()),
             namespace => Api::namespaced_with(self.context.tenant.clone(), namespace, store.resource()),
@@ -319,7 +341,10 @@ impl GatewayApi {
             |object: &DynamicObject| wanted(object).map(|wanted| replacement(status_of(object), wanted));
         let outcome = update_status(&api, current.as_ref(), FIELD_MANAGER, change).await;
         match outcome {
-            Ok(StatusWrite::Written) => {
+            Ok(StatusWrite::Written(now)) => {
+                if let Some(now) = now {
+                    store.take_in(*now);
+                }
                 let (tenant, kind) = (&*self.context.hub_namespace, kind.as_str());
                 tracing::info!(tenant, kind, namespace, name, "status written");
                 written.statuses.insert(uid.clone());
@@ -332,6 +357,19 @@ impl GatewayApi {
             }
         }
         Ok(())
+    }
+}
+
+impl GatewayApi {
+    /// Whether a status that is to change may wait for what the hub says next.
+    fn may_wait(&self, uid: &str, written: &mut Written) -> bool {
+        if !written.provisional.contains(uid) {
+            self.patience.settle(uid);
+            return false;
+        }
+        let left = self.patience.left(uid, Instant::now());
+        written.waits = written.waits.into_iter().chain(left).min();
+        left.is_some()
     }
 }
 

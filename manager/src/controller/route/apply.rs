@@ -4,17 +4,19 @@
 //! everybody to see before a route leads to it, and the old one stays until the last Envoy has let go of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::meta;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{self, ApplyError, Report};
-use controller_kit::diff::{Plan, plan as diff};
+use controller_kit::diff::{Plan, Settled};
 use controller_kit::object::{Object, ObjectId};
 use controller_kit::watch::Synced;
 use futures::future::join_all;
-use gateway_translator::{HubObject, Kind, Objects};
+use gateway_translator::{Kind, Objects};
 use kube::ResourceExt;
+use kube::core::ApiResource;
 use tokio::time::Instant;
 
 use crate::build::component;
@@ -29,6 +31,29 @@ pub const LINGER: Duration = Duration::from_secs(10);
 const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 /// Component of the Services and EndpointSlices behind routes.
 const BACKEND: &str = "backend";
+
+/// What is as it should be, by tenant namespace, so that it is not compared in full in every run.
+#[derive(Debug, Default)]
+pub struct SettledByNamespace(Mutex<BTreeMap<String, Settled>>);
+
+impl SettledByNamespace {
+    fn plan(
+        &self,
+        namespace: &str,
+        desired: Vec<Object>,
+        live: &[Object],
+        is_ours: impl Fn(&Object) -> bool,
+    ) -> Plan {
+        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Out of the map meanwhile: no tenant waits for another one.
+        let mut settled = all().remove(namespace).unwrap_or_default();
+        let plan = settled.plan(desired, live, is_ours);
+        if plan.unchanged > 0 {
+            all().insert(namespace.to_owned(), settled);
+        }
+        plan
+    }
+}
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -58,27 +83,27 @@ impl Applied {
 ///
 /// # Errors
 /// When objects cannot be compared. Refusals of the API server are in the answer.
-pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Objects) -> Result<Applied, Error> {
+pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: Objects) -> Result<Applied, Error> {
     let tenant = owner.tenant.name_any();
-    let desired = (objects.iter())
-        .filter(|object| is_installed(ctx, object.key.kind))
-        .map(object)
+    let resources: BTreeMap<Kind, ApiResource> = (Kind::ALL.into_iter())
+        .filter(|kind| is_installed(ctx, *kind))
+        .map(|kind| (kind, api_resource(kind)))
+        .collect();
+    let desired = (objects.into_values())
+        .filter_map(|object| Some(Object::from_value(object.value, resources.get(&object.key.kind)?)))
         .collect::<Result<Vec<_>, _>>()?;
     let live = live(ctx, namespace)?;
     let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
     if synced.is_some() {
         shrink_patches(ctx, &desired, &live).await?;
     }
-    let mut plan = diff(desired, &live, made_for(&tenant));
-    let due_in = ctx.linger.hold_back(
-        &mut plan.delete,
-        |id| id.key.namespace == namespace,
-        is_backend,
-        Instant::now(),
-    );
+    let mut plan = ctx.settled.plan(namespace, desired, &live, made_for(&tenant));
+    let now = Instant::now();
+    let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
+    let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
     out_of_sync.extend(plan.foreign.iter().chain(&plan.terminating).cloned());
-    let mut foreign = plan.foreign.clone();
+    let foreign = plan.foreign.clone();
     let report = execute(ctx, plan, synced.as_ref(), &tenant).await;
     for object in &report.applied {
         tracing::info!(tenant, object = %object.id(), "applied");
@@ -86,9 +111,25 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Object
     for id in &report.deleted {
         tracing::info!(tenant, object = %id, "deleted");
     }
-    foreign.extend(report.foreign.iter().cloned());
+    let refused = refused(ctx, foreign, &report, &tenant);
+    Ok(Applied {
+        live,
+        out_of_sync,
+        refused,
+        due_in,
+        failed: report.into_result().err(),
+    })
+}
+
+/// What the hub does not take, and why.
+fn refused(
+    ctx: &Context,
+    foreign: Vec<ObjectId>,
+    report: &Report,
+    tenant: &str,
+) -> BTreeMap<ObjectId, String> {
     let mut refused = BTreeMap::new();
-    for id in foreign {
+    for id in foreign.iter().chain(&report.foreign) {
         ctx.metrics
             .refused
             .with_label_values(&[id.kind.as_str(), "NameConflict"])
@@ -107,13 +148,7 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: &Object
             }
         }
     }
-    Ok(Applied {
-        live,
-        out_of_sync,
-        refused,
-        due_in,
-        failed: report.into_result().err(),
-    })
+    refused
 }
 
 /// Backends first, and the rest when they are seen: Envoy Gateway learns of objects by a watch for each kind, and
@@ -186,13 +221,6 @@ async fn shrink_patches(ctx: &Context, desired: &[Object], live: &[Object]) -> R
         }
     }
     Ok(())
-}
-
-fn object(object: &HubObject) -> Result<Object, Error> {
-    Ok(Object::from_value(
-        object.value.clone(),
-        &api_resource(object.key.kind),
-    )?)
 }
 
 fn live(ctx: &Context, namespace: &str) -> Result<Vec<Object>, Error> {

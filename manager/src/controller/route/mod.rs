@@ -41,14 +41,15 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     }
     let settings = gather::settings(ctx, namespace, &owner);
     let input = gather::input(ctx, namespace, &owner);
-    let output = translate(&input, &settings);
-    let applied = apply::run(ctx, &owner, namespace, &output.objects).await?;
+    let mut output = translate(&input, &settings);
+    let applied = apply::run(ctx, &owner, namespace, std::mem::take(&mut output.objects)).await?;
     measure(ctx, namespace, &owner, &input.routes, &output);
+    let mut due_in = applied.due_in;
     if owner.settings.is_some() {
         tell(ctx, &input.routes, &output).await;
-        status::write_all(ctx, &input, &settings, &output, &applied).await?;
+        let waits = status::write_all(ctx, &input, &settings, &output, &applied).await?;
+        due_in = due_in.into_iter().chain(waits).min();
     }
-    let due_in = applied.due_in;
     applied.into_result()?;
     Ok(Outcome {
         requeue_after: due_in,

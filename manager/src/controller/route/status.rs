@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::condition::{self, ConditionValue};
 use api::v1alpha1::{
-    Route, SyncSecret, SyncSecretStatus, route_condition as reason, sync_secret_condition as secret_reason,
+    Route, RouteStatus, SyncSecret, SyncSecretStatus, route_condition as reason,
+    sync_secret_condition as secret_reason,
 };
 use controller_kit::object::ObjectId;
+use controller_kit::status::StatusWrite;
 use futures::{StreamExt, TryStreamExt, stream};
 use gateway_translator::{
     HubObservations, Input, Kind, ObjectKey, Observed, Output, Problem, Settings, Verdict, facts,
@@ -15,6 +18,7 @@ use gateway_translator::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::apply::Applied;
 use crate::context::{Context, Error, now};
@@ -22,7 +26,11 @@ use crate::context::{Context, Error, now};
 /// Statuses written at the same time.
 const CONCURRENCY: usize = 8;
 
-/// Writes those that changed.
+/// How long a status that only says that something is on its way waits for what comes of it. Envoy Gateway usually
+/// has looked at an object in a third of that.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Writes those that changed, and tells when one that waits is due.
 ///
 /// # Errors
 /// When the API server refuses one.
@@ -32,7 +40,7 @@ pub async fn write_all(
     settings: &Settings,
     output: &Output,
     applied: &Applied,
-) -> Result<(), Error> {
+) -> Result<Option<Duration>, Error> {
     let verdicts: BTreeMap<String, Verdict> = output
         .verdicts
         .iter()
@@ -42,21 +50,52 @@ pub async fn write_all(
     let all = facts(input, &verdicts, &observations(applied, &shared));
     let time = Time(now());
     let api: Api<Route> = Api::namespaced(ctx.client.clone(), &input.namespace);
-    let mut writes = Vec::with_capacity(input.routes.len());
+    let asked = Instant::now();
+    let mut due_in: Option<Duration> = None;
+    let mut writes = Vec::new();
     for route in &input.routes {
         let Some(facts) = all.get(&route.name_any()).cloned() else {
             continue;
         };
         let generation = route.metadata.generation.unwrap_or_default();
         let status = facts.into_status(route.status.as_ref(), generation, &time);
+        let uid = route.metadata.uid.as_deref().unwrap_or_default();
+        let is_news = route.status.as_ref() != Some(&status);
+        if is_news && is_on_its_way(&status) {
+            let left = ctx.patience.left(uid, asked);
+            due_in = due_in.into_iter().chain(left).min();
+            if left.is_some() {
+                continue;
+            }
+        } else {
+            ctx.patience.settle(uid);
+        }
+        if !is_news {
+            continue;
+        }
         let api = &api;
-        writes.push(async move { ctx.write_status(api, route.as_ref(), &status).await });
+        writes.push(async move {
+            if let StatusWrite::Written(Some(now)) = ctx.write_status(api, route.as_ref(), &status).await? {
+                ctx.stores.routes.take_in(*now);
+            }
+            Ok::<_, Error>(())
+        });
     }
     stream::iter(writes)
         .buffer_unordered(CONCURRENCY)
         .try_collect::<Vec<_>>()
         .await?;
-    write_secrets(ctx, input, output, &time).await
+    write_secrets(ctx, input, output, &time).await?;
+    Ok(due_in)
+}
+
+/// Nothing is wrong, and not everything is done.
+fn is_on_its_way(status: &RouteStatus) -> bool {
+    let is_accepted = condition::find(&status.conditions, reason::ACCEPTED)
+        .is_some_and(|accepted| accepted.status == "True");
+    let is_pending = condition::find(&status.conditions, reason::PROGRAMMED)
+        .is_some_and(|programmed| programmed.reason == reason::REASON_PENDING);
+    is_accepted && is_pending
 }
 
 /// A Route of which the hub refused an object is not accepted, whatever the translator thought of it.
@@ -115,6 +154,9 @@ async fn write_secrets(ctx: &Context, input: &Input, output: &Output, now: &Time
     let mut writes = Vec::with_capacity(input.sync_secrets.len());
     for secret in &input.sync_secrets {
         let status = secret_status(secret, output.secret_problems.get(&secret.name_any()), now);
+        if secret.status.as_ref() == Some(&status) {
+            continue;
+        }
         let api = &api;
         writes.push(async move { ctx.write_status(api, secret.as_ref(), &status).await });
     }

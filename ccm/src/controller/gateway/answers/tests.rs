@@ -57,8 +57,9 @@ impl World {
 
     fn observe(&self, services: &[Service]) -> Settling {
         let wall = WALL.parse().unwrap();
+        let services: Vec<_> = services.iter().cloned().map(Arc::new).collect();
         self.answers.observe(
-            services,
+            &services,
             || addresses(&["10.0.0.1", "10.0.0.2"]),
             Instant::now(),
             wall,
