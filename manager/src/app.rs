@@ -24,6 +24,7 @@ use crate::claims::ClaimsCell;
 use crate::context::{Context, Options, VERSION};
 use crate::controller::load_balancer::refresh_hostnames;
 use crate::controller::route::apply::{LINGER, SettledByNamespace};
+use crate::controller::route::bridge::Bridges;
 use crate::controller::route::refresh_claims;
 use crate::controller::route::status::PATIENCE;
 use crate::drivers::Drivers;
@@ -200,6 +201,7 @@ impl Manager {
             hostnames: HostnamesCell::default(),
             linger: Linger::new(LINGER),
             patience: Patience::new(PATIENCE),
+            bridges: Bridges::default(),
             settled: SettledByNamespace::default(),
             metrics: own,
         });

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
 use crate::controller::route::apply::SettledByNamespace;
+use crate::controller::route::bridge::Bridges;
 use crate::controller::tenant::namespace;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::ManagerMetrics;
@@ -112,6 +113,8 @@ pub struct Context {
     pub linger: Linger,
     /// How long statuses wait for Envoy Gateway.
     pub patience: Patience,
+    /// Routes that change their backends.
+    pub bridges: Bridges,
     /// What is as it should be of what routes need.
     pub settled: SettledByNamespace,
     /// Metrics.

@@ -285,3 +285,78 @@ async fn a_kind_that_the_hub_lacks_keeps_nothing_else_from_being_served() {
     );
     manager.stop().await;
 }
+
+/// The rules of every HTTPRoute written so far, as the Services that each of them names.
+fn written_backends(hub: &Hub) -> Vec<Vec<Vec<String>>> {
+    let items = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let name = |reference: serde_json::Value| reference["name"].as_str().unwrap_or_default().to_owned();
+    let names = |rule: serde_json::Value| items(&rule["backendRefs"]).into_iter().map(name).collect();
+    let requests = hub.api.requests().into_iter();
+    requests
+        .filter(|request| request.method == "PATCH" && request.path.contains("/httproutes/"))
+        .map(|request| {
+            items(&request.body["spec"]["rules"])
+                .into_iter()
+                .map(names)
+                .collect()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_names_its_new_backend_before_it_leads_there_and_its_old_one_after() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    let path = made[position(&made, "PATCH", "/httproutes/").unwrap()].trim_start_matches("PATCH ");
+    let (collection, _) = path.rsplit_once('/').unwrap();
+    let old = written_backends(&hub).pop().unwrap().remove(0).remove(0);
+
+    hub.api.clear();
+    let spec = json!({"parentRefs": [{"name": "web"}], "hostnames": ["shop.example.com"],
+        "rules": [{"backendRefs": [{"name": "next", "port": 80}]}]});
+    let decisions = json!({
+        "parents": [{"scope": "Tenant", "namespace": "shop", "name": "web", "listeners": ["http"]}],
+        "backends": [{"pointer": "/spec/rules/0/backendRefs/0", "service": {"namespace": "shop",
+            "name": "next", "port": 80, "portName": "http", "nodePort": 30081}}]});
+    hub.route("tenant-a", "HTTPRoute", "shop", spec, decisions);
+    hub.written(&format!("PATCH {path}")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let warm = written_backends(&hub).pop().unwrap();
+    let new = warm[1][0].clone();
+    assert_eq!(written_backends(&hub), [[[old.clone()], [new.clone()]]]);
+    let writes = hub.writes();
+    assert!(
+        position(&writes, "PATCH", &format!("/services/{new}")) < position(&writes, "PATCH", "/httproutes/"),
+        "{writes:#?}"
+    );
+
+    // Envoy Gateway has looked at it.
+    let mut route = hub.memory.get(path).unwrap();
+    assert_eq!(route["metadata"]["ownerReferences"][0]["kind"], "Route");
+    let accepted = json!({"type": "Accepted", "status": "True", "observedGeneration": 2});
+    route["metadata"]["generation"] = 2.into();
+    route["status"] = json!({"parents": [{"conditions": [accepted]}]});
+    hub.api.clear();
+    hub.memory.put(collection, route);
+    let confirmed = std::time::Instant::now();
+    hub.written(&format!("PATCH {path}")).await;
+    assert!(confirmed.elapsed() < std::time::Duration::from_secs(1));
+    assert_eq!(written_backends(&hub), [[[new.clone()], [old.clone()]]]);
+
+    hub.api.clear();
+    hub.written("DELETE /api/v1/namespaces/tenant-a/services/svc-")
+        .await;
+    assert_eq!(
+        written_backends(&hub),
+        [[[new]]],
+        "it lets go before the Service goes"
+    );
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    let later = of_routes(hub.settled().await);
+    assert!(later.iter().all(|line| line.starts_with("DELETE")), "{later:#?}");
+    manager.stop().await;
+}

@@ -1,7 +1,8 @@
 //! Writes what one tenant's L7 needs and removes what it does not need any more.
 //!
 //! A route that is moved from one backend to another must not lose a request. So the new backend is there for
-//! everybody to see before a route leads to it, and the old one stays until the last Envoy has let go of it.
+//! everybody to see before a route leads to it, and the old one stays until the last Envoy has let go of it. What a
+//! route is to be meanwhile is decided in [`super::bridge`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -101,8 +102,10 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: Objects
     let now = Instant::now();
     let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
     let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
+    let staged = ctx.bridges.stage(namespace, &mut plan, &live, now);
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
     out_of_sync.extend(plan.foreign.iter().chain(&plan.terminating).cloned());
+    out_of_sync.extend(staged.waiting);
     let foreign = plan.foreign.clone();
     let report = execute(ctx, plan, synced.as_ref(), &tenant).await;
     for object in &report.applied {
@@ -116,7 +119,7 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: Objects
         live,
         out_of_sync,
         refused,
-        due_in,
+        due_in: due_in.into_iter().chain(staged.due_in).min(),
         failed: report.into_result().err(),
     })
 }

@@ -4,6 +4,7 @@
 //! decided in `gateway_translator`; nothing here looks into one.
 
 pub mod apply;
+pub mod bridge;
 pub mod gather;
 pub mod patches;
 pub mod status;

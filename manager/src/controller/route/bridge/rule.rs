@@ -1,0 +1,131 @@
+//! The rule that names backends and never matches, and the other rules of a route. JSON only: nothing here knows why a
+//! backend is named, or for how long.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+/// Name of the rule. A tenant may have a rule of that name, so its match counts too.
+pub const NAME: &str = "kubelb-bridge";
+/// Most backends in a rule, says the Gateway API.
+pub const MAX_BACKENDS: usize = 16;
+/// Most rules in a route.
+const MAX_RULES: usize = 16;
+/// Most matches in all rules of a route.
+const MAX_MATCHES: usize = 128;
+/// Weight of a backend that requests have been led to. Nothing is led anywhere by a rule that never matches.
+const WARM_WEIGHT: i64 = 2;
+
+/// A Service port that rules name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Name of the Service, in the route's namespace.
+    pub name: String,
+    port: i64,
+}
+
+/// What is known of a backend that the bridge names. It is read off the weight, so that it outlives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing has been led to it yet.
+    Cold,
+    /// Envoys have its cluster.
+    Warm,
+}
+
+/// Rules of a route.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    /// All but the bridge.
+    own: Vec<&'a Value>,
+    /// What they name: backends, and mirrors.
+    pub named: BTreeSet<Backend>,
+    /// What the bridge names.
+    pub held: BTreeMap<Backend, Held>,
+}
+
+impl<'a> Rules<'a> {
+    /// Reads a route.
+    pub fn of(route: &'a Value) -> Self {
+        let namespace = route["metadata"]["namespace"].as_str().unwrap_or_default();
+        let matches = never(route);
+        let is_bridge = |rule: &&Value| rule["name"] == NAME && rule["matches"] == matches;
+        let (bridges, own): (Vec<_>, Vec<_>) = items(&route["spec"]["rules"]).partition(is_bridge);
+        let references = own.iter().flat_map(|rule| references(rule));
+        let named = references
+            .filter_map(|reference| backend(reference, namespace))
+            .collect();
+        let held = (bridges.iter().flat_map(|rule| items(&rule["backendRefs"])))
+            .filter_map(|reference| Some((backend(reference, namespace)?, warmth(reference))))
+            .collect();
+        Self { own, named, held }
+    }
+
+    /// Backends of the bridge that requests have been led to.
+    pub fn warm(&self) -> impl Iterator<Item = &Backend> {
+        let held = self.held.iter();
+        held.filter(|(_, held)| **held == Held::Warm)
+            .map(|(backend, _)| backend)
+    }
+
+    /// Whether the route may have a bridge besides: the API server has limits, and wants names to differ.
+    pub fn has_room(&self) -> bool {
+        let matches = |rule: &&Value| items(&rule["matches"]).count().max(1);
+        self.own.len() < MAX_RULES
+            && self.own.iter().map(matches).sum::<usize>() < MAX_MATCHES
+            && self.own.iter().all(|rule| rule["name"] != NAME)
+    }
+
+    /// These rules with a bridge, the last one. `route` is of the kind that they are for.
+    pub fn with(&self, held: BTreeMap<Backend, Held>, route: &Value) -> Value {
+        let reference = |(Backend { name, port }, held)| {
+            let weight = match held {
+                Held::Cold => 1,
+                Held::Warm => WARM_WEIGHT,
+            };
+            json!({"group": "", "kind": "Service", "name": name, "port": port, "weight": weight})
+        };
+        let references: Vec<Value> = held.into_iter().map(reference).collect();
+        let bridge = json!({"name": NAME, "matches": never(route), "backendRefs": references});
+        self.own.iter().copied().cloned().chain([bridge]).collect()
+    }
+}
+
+/// What no request matches: a header with a character that is neither space nor anything else.
+fn never(route: &Value) -> Value {
+    let header = json!({"type": "RegularExpression", "name": "x-kubelb-bridge", "value": r"[^\s\S]"});
+    if route["kind"] == "GRPCRoute" {
+        return json!([{"headers": [header]}]);
+    }
+    json!([{"path": {"type": "Exact", "value": "/"}, "headers": [header]}])
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+/// Backends of a rule and their mirrors, and mirrors of the rule.
+fn references(rule: &Value) -> impl Iterator<Item = &Value> {
+    let backends = || items(&rule["backendRefs"]);
+    let filters =
+        items(&rule["filters"]).chain(backends().flat_map(|reference| items(&reference["filters"])));
+    let mirrors = filters.filter_map(|filter| filter.pointer("/requestMirror/backendRef"));
+    backends().chain(mirrors)
+}
+
+fn backend(reference: &Value, namespace: &str) -> Option<Backend> {
+    let text = |field: &str| reference.get(field).and_then(Value::as_str);
+    let is_service =
+        text("group").unwrap_or_default().is_empty() && text("kind").unwrap_or("Service") == "Service";
+    let is_here = text("namespace").unwrap_or(namespace) == namespace;
+    let port = reference.get("port")?.as_i64()?;
+    let name = text("name").filter(|_| is_service && is_here)?.to_owned();
+    Some(Backend { name, port })
+}
+
+fn warmth(reference: &Value) -> Held {
+    match reference["weight"].as_i64() {
+        Some(WARM_WEIGHT) => Held::Warm,
+        _ => Held::Cold,
+    }
+}
