@@ -11,6 +11,7 @@ mod harness;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use controller_kit::driver::Outcome;
 use controller_kit::patience::Patience;
 use harness::World;
 use kubelb_ccm::controller::gateway::GatewayApi;
@@ -442,28 +443,30 @@ fn status_writes(world: &World) -> usize {
     writes.iter().filter(|line| line.ends_with("/status")).count()
 }
 
-#[tokio::test]
-async fn a_status_waits_a_moment_for_the_hubs_answer_and_no_longer() {
-    let world = World::new().await;
-    shop(&world);
+fn is_gateway_told(world: &World) -> bool {
+    let line = format!("PATCH {GATEWAY_API}/namespaces/shop/gateways/web/status");
+    world.tenant_writes().contains(&line)
+}
+
+/// A loop that has patience, and has just sent a Gateway to the hub.
+async fn patient(world: &World) -> (GatewayApi, Outcome) {
+    shop(world);
     let mut gateway = world.gateway().await;
     gateway.patience = Patience::new(Duration::from_secs(60));
     let outcome = gateway.reconcile().await.unwrap();
-    let of_gateway = format!("PATCH {GATEWAY_API}/namespaces/shop/gateways/web/status");
-    assert!(
-        !world.tenant_writes().contains(&of_gateway),
-        "{:?}",
-        world.tenant_writes()
-    );
+    assert!(!is_gateway_told(world), "{:?}", world.tenant_writes());
+    (gateway, outcome)
+}
+
+#[tokio::test]
+async fn a_status_waits_a_moment_for_the_hubs_answer_and_no_longer() {
+    let world = World::new().await;
+    let (gateway, outcome) = patient(&world).await;
     assert!(outcome.requeue_after.is_some(), "{outcome:?}");
     world.settle().await;
     world.later(61).await;
     gateway.reconcile().await.unwrap();
-    assert!(
-        world.tenant_writes().contains(&of_gateway),
-        "{:?}",
-        world.tenant_writes()
-    );
+    assert!(is_gateway_told(&world), "{:?}", world.tenant_writes());
     world.settle().await;
     world.forget();
     // What stands as it is waits for nothing.
@@ -474,10 +477,7 @@ async fn a_status_waits_a_moment_for_the_hubs_answer_and_no_longer() {
 #[tokio::test]
 async fn a_status_is_written_at_once_when_the_hub_has_answered() {
     let world = World::new().await;
-    shop(&world);
-    let mut gateway = world.gateway().await;
-    gateway.patience = Patience::new(Duration::from_secs(60));
-    gateway.reconcile().await.unwrap();
+    let (gateway, _) = patient(&world).await;
     let path = format!("{}/routes/gw-1", harness::HUB);
     let mut route = world.hub.get(&path).unwrap();
     let generation = route["metadata"]["generation"].as_i64().unwrap_or_default();
@@ -488,10 +488,5 @@ async fn a_status_is_written_at_once_when_the_hub_has_answered() {
     world.hub.put(&format!("{}/routes", harness::HUB), route);
     world.settle().await;
     gateway.reconcile().await.unwrap();
-    let of_gateway = format!("PATCH {GATEWAY_API}/namespaces/shop/gateways/web/status");
-    assert!(
-        world.tenant_writes().contains(&of_gateway),
-        "{:?}",
-        world.tenant_writes()
-    );
+    assert!(is_gateway_told(&world), "{:?}", world.tenant_writes());
 }

@@ -14,6 +14,7 @@ pub mod api_server;
 pub mod app;
 pub mod args;
 pub mod build;
+pub mod by_namespace;
 pub mod claims;
 pub mod context;
 pub mod controller;

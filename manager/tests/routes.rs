@@ -323,6 +323,7 @@ async fn a_route_names_its_new_backend_before_it_leads_there_and_its_old_one_aft
             "name": "next", "port": 80, "portName": "http", "nodePort": 30081}}]});
     hub.route("tenant-a", "HTTPRoute", "shop", spec, decisions);
     hub.written(&format!("PATCH {path}")).await;
+    // Nothing else may come before Envoy Gateway has looked at it.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let warm = written_backends(&hub).pop().unwrap();
     let new = warm[1][0].clone();

@@ -224,9 +224,9 @@ impl Applier {
     /// Writes, then deletes. Without `synced` nothing is deleted: a store that is not complete yet would make
     /// everything it does not show look unwanted.
     ///
-    /// An object that should be made is looked up first, unless plans see all objects: `is_ours` decides, as in the plan, whether one that
-    /// turns out to exist may be written. Deletions are held back while a write fails for a transient reason,
-    /// so that a replacement that could not be made does not cost what it replaces.
+    /// An object that should be made is looked up first, unless plans see all objects: `is_ours` decides, as in
+    /// the plan, whether one that turns out to exist may be written. Deletions are held back while a write fails
+    /// for a transient reason, so that a replacement that could not be made does not cost what it replaces.
     pub async fn execute(
         &self,
         plan: Plan,

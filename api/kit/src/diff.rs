@@ -24,7 +24,7 @@ pub const HASH_ANNOTATION: &str = "kubelb.k8c.io/applied-hash";
 /// annotations where there are no others.
 pub fn hash(desired: &Value) -> String {
     let mut text = Canonical(Sha256::new());
-    text.object(desired);
+    text.value(&without_hash(desired));
     format!("{:x}", text.0.finalize())
 }
 
@@ -90,10 +90,6 @@ fn without_hash(value: &Value) -> Cow<'_, Value> {
 struct Canonical(Sha256);
 
 impl Canonical {
-    fn object(&mut self, value: &Value) {
-        self.value(&without_hash(value));
-    }
-
     fn value(&mut self, value: &Value) {
         match value {
             Value::Object(map) => self.map(map),

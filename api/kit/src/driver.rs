@@ -63,8 +63,8 @@ pub struct Settings {
     pub debounce: Duration,
     /// … or when the first hint is this old.
     pub debounce_max: Duration,
-    /// After a run its key rests half as long as it ran, but not longer than this: what changes all the time takes
-    /// at most two thirds of the time there is.
+    /// After a run its key rests half as long as it ran, but not longer than this: what comes meanwhile is taken
+    /// together.
     pub rest_max: Duration,
     /// How many keys run at the same time.
     pub concurrency: usize,

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::object::{Object, ObjectId};
+use crate::{
+    object::{Object, ObjectId},
+    patience::remaining,
+};
 
 /// Remembers since when objects are unwanted. A process that starts anew waits anew.
 #[derive(Debug)]
@@ -49,12 +52,9 @@ impl Linger {
                 return true;
             }
             let since = *unwanted.entry(object.id().clone()).or_insert(now);
-            let left = (since + self.period).saturating_duration_since(now);
-            if left.is_zero() {
-                return true;
-            }
-            next = Some(next.map_or(left, |next| next.min(left)));
-            false
+            let left = remaining(since, self.period, now);
+            next = next.into_iter().chain(left).min();
+            left.is_none()
         });
         next
     }

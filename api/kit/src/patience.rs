@@ -32,28 +32,34 @@ impl Patience {
     }
 
     /// How long what is provisional may still wait, from when this was asked first. None when the time is over,
-    /// and then it begins anew.
+    /// and then it begins anew. What is not provisional waits for nothing, and the next time for the whole period.
     #[must_use]
-    pub fn left(&self, name: &str, now: Instant) -> Option<Duration> {
+    pub fn left(&self, name: &str, is_provisional: bool, now: Instant) -> Option<Duration> {
         let mut all = self.lock();
-        all.retain(|_, since| *since + FORGET > now);
-        let since = *all.entry(name.to_owned()).or_insert(now);
-        let left = (since + self.period).saturating_duration_since(now);
-        if left.is_zero() {
+        if !is_provisional {
             all.remove(name);
             return None;
         }
-        Some(left)
-    }
-
-    /// It is not provisional any more.
-    pub fn settle(&self, name: &str) {
-        self.lock().remove(name);
+        if !all.contains_key(name) {
+            all.retain(|_, since| *since + FORGET > now);
+        }
+        let since = *all.entry(name.to_owned()).or_insert(now);
+        let left = remaining(since, self.period, now);
+        if left.is_none() {
+            all.remove(name);
+        }
+        left
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is left of a period that began at `since`; none when it is over.
+pub fn remaining(since: Instant, period: Duration, now: Instant) -> Option<Duration> {
+    let left = (since + period).saturating_duration_since(now);
+    (!left.is_zero()).then_some(left)
 }
 
 #[cfg(test)]
@@ -65,24 +71,31 @@ mod tests {
         let patience = Patience::new(Duration::from_secs(1));
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert_eq!(patience.left("a", at(0)), Some(Duration::from_secs(1)));
-        assert_eq!(patience.left("a", at(400)), Some(Duration::from_millis(600)));
-        assert_eq!(patience.left("b", at(900)), Some(Duration::from_secs(1)));
-        assert_eq!(patience.left("a", at(1000)), None);
-        assert_eq!(patience.left("a", at(1001)), Some(Duration::from_secs(1)));
+        assert_eq!(patience.left("a", true, at(0)), Some(Duration::from_secs(1)));
+        assert_eq!(
+            patience.left("a", true, at(400)),
+            Some(Duration::from_millis(600))
+        );
+        assert_eq!(patience.left("b", true, at(900)), Some(Duration::from_secs(1)));
+        assert_eq!(patience.left("a", true, at(1000)), None);
+        assert_eq!(patience.left("a", true, at(1001)), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn what_has_settled_waits_anew() {
         let patience = Patience::new(Duration::from_secs(1));
         let start = Instant::now();
-        assert!(patience.left("a", start).is_some());
-        patience.settle("a");
+        assert!(patience.left("a", true, start).is_some());
+        assert_eq!(patience.left("a", false, start), None);
         assert_eq!(
-            patience.left("a", start + Duration::from_secs(5)),
+            patience.left("a", true, start + Duration::from_secs(5)),
             Some(Duration::from_secs(1))
         );
-        assert!(patience.left("b", start + Duration::from_secs(700)).is_some());
+        assert!(
+            patience
+                .left("b", true, start + Duration::from_secs(700))
+                .is_some()
+        );
         assert_eq!(patience.lock().len(), 1, "what is gone is forgotten");
     }
 }

@@ -6,7 +6,6 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use tokio::sync::watch;
 
@@ -166,8 +165,8 @@ impl<K> Store<K> {
     {
         let mut content = self.write();
         let was_undecodable = content.undecodable.remove(&key);
-        let old = content.objects.get(&key).map(|held| held.object.clone());
-        let is_same = old.is_some_and(|old| same_version(old.as_ref(), object.as_ref()));
+        let old = content.objects.get(&key);
+        let is_same = old.is_some_and(|old| same_version(old.object.as_ref(), object.as_ref()));
         // What is the same keeps its JSON.
         if !is_same {
             content.objects.insert(key, Held::new(object));
@@ -201,8 +200,8 @@ impl<K> Store<K> {
         let key = ObjectKey::of(object.as_ref());
         let is_later = |old: &K| {
             let (old, new) = (old.meta(), object.meta());
-            let version = |meta: &ObjectMeta| meta.resource_version.clone().unwrap_or_default();
-            old.uid == new.uid && is_older(&version(old), &version(new))
+            let versions = (old.resource_version.as_deref(), new.resource_version.as_deref());
+            old.uid == new.uid && matches!(versions, (Some(old), Some(new)) if is_older(old, new))
         };
         let mut content = self.write();
         let Some(held) = content

@@ -107,14 +107,9 @@ impl GatewayApi {
             }
         };
         self.count(&outcome.routes);
-        let provisional = std::mem::take(&mut outcome.provisional);
+        written.provisional = std::mem::take(&mut outcome.provisional);
         let reported = self
-            .write_statuses(
-                &outcome.statuses,
-                provisional,
-                &Time(Timestamp::now()),
-                &mut written,
-            )
+            .write_statuses(&outcome.statuses, &Time(Timestamp::now()), &mut written)
             .await;
 
         let events = std::mem::take(&mut outcome.events);

@@ -250,7 +250,6 @@ impl GatewayApi {
     pub(super) async fn write_statuses(
         &self,
         statuses: &Statuses,
-        provisional: BTreeSet<String>,
         now: &Time,
         written: &mut Written,
     ) -> Result<(), ControllerError> {
@@ -268,7 +267,6 @@ impl GatewayApi {
             let merge = |existing: &Value| merge_class_status(existing, wanted, object.generation, now);
             result = result.and(self.write_status(object, merge, written).await);
         }
-        written.provisional = provisional;
         for (object, wanted) in gateways {
             let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
             result = result.and(self.write_status(object, merge, written).await);
@@ -330,7 +328,11 @@ impl GatewayApi {
         let Some(current) = store.get(namespace, name) else {
             return Ok(());
         };
-        if wanted(&current).is_none() || self.may_wait(uid, written) {
+        let is_news = wanted(&current).is_some();
+        let may_wait = is_news && written.provisional.contains(uid);
+        let left = self.patience.left(uid, may_wait, Instant::now());
+        written.waits = written.waits.into_iter().chain(left).min();
+        if !is_news || left.is_some() {
             return Ok(());
         }
         let api: Api<DynamicObject> = match namespace.as_str() {
@@ -357,19 +359,6 @@ impl GatewayApi {
             }
         }
         Ok(())
-    }
-}
-
-impl GatewayApi {
-    /// Whether a status that is to change may wait for what the hub says next.
-    fn may_wait(&self, uid: &str, written: &mut Written) -> bool {
-        if !written.provisional.contains(uid) {
-            self.patience.settle(uid);
-            return false;
-        }
-        let left = self.patience.left(uid, Instant::now());
-        written.waits = written.waits.into_iter().chain(left).min();
-        left.is_some()
     }
 }
 

@@ -4,7 +4,7 @@ use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::wait::{seconds, until};
 
-use crate::support::{Scratch, answered, condition, hub_namespace, lab, service_address, text, uid};
+use crate::support::{Scratch, answered, hub_namespace, lab, programmed, service_address, text, uid};
 
 #[test]
 fn a_service_gets_an_address_and_answers_a_request_from_outside() {
@@ -28,7 +28,7 @@ fn a_service_gets_an_address_and_answers_a_request_from_outside() {
         load_balancer["metadata"]["annotations"]["kubelb.k8c.io/origin-name"],
         "web"
     );
-    programmed(hub, hub_namespace(tenant), &name);
+    programmed(hub, hub_namespace(tenant), &name, seconds(30));
     until("a ready Envoy of the tenant", seconds(30), || {
         let envoy = hub
             .get(&["deployment", "-n", hub_namespace(tenant), "envoy"])
@@ -41,28 +41,6 @@ fn a_service_gets_an_address_and_answers_a_request_from_outside() {
     })
     .unwrap();
     no_node_ports(hub, hub_namespace(tenant));
-}
-
-/// Waits until a LoadBalancer is programmed at its newest generation.
-fn programmed(hub: &Cluster, namespace: &str, name: &str) {
-    until(
-        format!("LoadBalancer {namespace}/{name} to be programmed"),
-        seconds(30),
-        || {
-            let found = hub
-                .get(&["loadbalancer", "-n", namespace, name])
-                .map_err(|e| e.to_string())?;
-            let programmed = condition(&found["status"]["conditions"], "Programmed");
-            if programmed["status"] == "True"
-                && programmed["observedGeneration"] == found["metadata"]["generation"]
-            {
-                Ok(())
-            } else {
-                Err(found["status"].to_string())
-            }
-        },
-    )
-    .unwrap();
 }
 
 /// Node ports of hub Services would run out after some 2,700 listeners.

@@ -6,6 +6,8 @@ pub mod diagnosis;
 pub mod served;
 pub mod token;
 
+use std::time::Duration;
+
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
 use e2e::product;
@@ -118,6 +120,29 @@ pub fn gateway_address(cluster: &Cluster, namespace: &str, name: &str) -> String
         },
     )
     .unwrap()
+}
+
+/// Waits until a LoadBalancer on the hub is programmed at its newest generation.
+#[track_caller]
+pub fn programmed(hub: &Cluster, namespace: &str, name: &str, limit: Duration) {
+    until(
+        format!("LoadBalancer {namespace}/{name} to be programmed"),
+        limit,
+        || {
+            let found = hub
+                .get(&["loadbalancer", "-n", namespace, name])
+                .map_err(|e| e.to_string())?;
+            let programmed = condition(&found["status"]["conditions"], "Programmed");
+            if programmed["status"] == "True"
+                && programmed["observedGeneration"] == found["metadata"]["generation"]
+            {
+                Ok(())
+            } else {
+                Err(found["status"].to_string())
+            }
+        },
+    )
+    .unwrap();
 }
 
 /// Waits until requests are answered by a pod of `namespace`, and gives the answer.

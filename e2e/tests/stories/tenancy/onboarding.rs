@@ -7,7 +7,7 @@ use e2e::echo;
 use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 
-use crate::support::{Scratch, answered, condition, gone, lab, service_address};
+use crate::support::{Scratch, answered, condition, gone, lab, programmed, service_address};
 
 const TENANT: &str = "tenant-cluster-3";
 
@@ -73,18 +73,7 @@ fn a_tenant_in_a_namespace_made_beforehand_comes_and_goes_without_a_trace() {
     .unwrap();
     ready(hub, TENANT, "True", "Reconciled");
     hub.apply(&load_balancer_by_hand("192.0.2.10")).unwrap();
-    until("the LoadBalancer to be programmed", seconds(90), || {
-        let found = hub
-            .get(&["loadbalancer", "-n", TENANT, "by-hand"])
-            .map_err(|e| e.to_string())?;
-        let programmed = condition(&found["status"]["conditions"], "Programmed");
-        if programmed["status"] == "True" {
-            Ok(())
-        } else {
-            Err(found["status"].to_string())
-        }
-    })
-    .unwrap();
+    programmed(hub, TENANT, "by-hand", seconds(90));
 
     hub.kubectl(&["delete", "tenant", TENANT, "--timeout=90s"])
         .unwrap();

@@ -5,7 +5,6 @@
 //! route is to be meanwhile is decided in [`super::bridge`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::meta;
@@ -21,6 +20,7 @@ use kube::core::ApiResource;
 use tokio::time::Instant;
 
 use crate::build::component;
+use crate::by_namespace::ByNamespace;
 use crate::context::{Context, Error, FIELD_MANAGER, Owner, made_for};
 use crate::stores::api_resource;
 
@@ -35,7 +35,7 @@ const BACKEND: &str = "backend";
 
 /// What is as it should be, by tenant namespace, so that it is not compared in full in every run.
 #[derive(Debug, Default)]
-pub struct SettledByNamespace(Mutex<BTreeMap<String, Settled>>);
+pub struct SettledByNamespace(ByNamespace<Settled>);
 
 impl SettledByNamespace {
     fn plan(
@@ -45,12 +45,10 @@ impl SettledByNamespace {
         live: &[Object],
         is_ours: impl Fn(&Object) -> bool,
     ) -> Plan {
-        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Out of the map meanwhile: no tenant waits for another one.
-        let mut settled = all().remove(namespace).unwrap_or_default();
+        let mut settled = self.0.take(namespace);
         let plan = settled.plan(desired, live, is_ours);
         if plan.unchanged > 0 {
-            all().insert(namespace.to_owned(), settled);
+            self.0.put(namespace, settled);
         }
         plan
     }

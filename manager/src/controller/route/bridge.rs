@@ -12,14 +12,15 @@
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use controller_kit::diff::{HASH_ANNOTATION, Plan, is_subset, needs_apply};
+use controller_kit::diff::{Change, HASH_ANNOTATION, Plan, is_subset, needs_apply};
 use controller_kit::object::{Object, ObjectId};
+use controller_kit::patience::remaining;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::by_namespace::ByNamespace;
 use rule::{Backend, Held, MAX_BACKENDS, Rules};
 
 /// Longest time for which a new backend holds up a change: Envoy Gateway may be away.
@@ -166,7 +167,7 @@ impl Memory {
             self.leaving.insert(backend.clone(), Leaving { since, is_led_to });
         }
         let all = self.leaving.iter();
-        all.filter_map(|(backend, leaving)| Some((backend.clone(), left(leaving.since, DRAIN, now)?)))
+        all.filter_map(|(backend, leaving)| Some((backend.clone(), remaining(leaving.since, DRAIN, now)?)))
             .collect()
     }
 
@@ -176,7 +177,7 @@ impl Memory {
             (self.warming, self.confirmed) = (None, None);
             return None;
         }
-        left(*self.warming.get_or_insert(now), WARM_LIMIT, now)
+        remaining(*self.warming.get_or_insert(now), WARM_LIMIT, now)
     }
 
     /// How long until the clusters of the live route may be taken for warm.
@@ -187,7 +188,7 @@ impl Memory {
             _ => (generation, now),
         });
         match self.confirmed {
-            Some((_, since)) => left(since, SETTLE, now).map(|left| left.min(patience)),
+            Some((_, since)) => remaining(since, SETTLE, now).map(|left| left.min(patience)),
             None => Some(patience),
         }
     }
@@ -211,14 +212,9 @@ fn confirmed_generation(live: &Value) -> Option<i64> {
     (!parents.is_empty() && parents.iter().all(is_seen)).then_some(generation)
 }
 
-fn left(since: Instant, period: Duration, now: Instant) -> Option<Duration> {
-    let left = (since + period).saturating_duration_since(now);
-    (!left.is_zero()).then_some(left)
-}
-
 /// Remembers, by tenant namespace, what [`step`] goes by. A process that starts anew counts anew.
 #[derive(Debug, Default)]
-pub struct Bridges(Mutex<BTreeMap<String, BTreeMap<ObjectId, Memory>>>);
+pub struct Bridges(ByNamespace<BTreeMap<ObjectId, Memory>>);
 
 /// What staging leaves to be done.
 #[derive(Debug, Default)]
@@ -233,11 +229,10 @@ impl Bridges {
     /// Puts into the plan what is to be written of routes now. Looks only at routes that the plan writes: one with a
     /// bridge is never as it is wanted. To be called when it is known what is really deleted.
     pub fn stage(&self, namespace: &str, plan: &mut Plan, live: &[Object], now: Instant) -> Staged {
-        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Out of the map meanwhile: no tenant waits for another one. What is not put back is forgotten.
-        let mut before = all().remove(namespace).unwrap_or_default();
+        let mut before = self.0.take(namespace);
         let mut staged = Staged::default();
-        if !plan.apply.iter().any(|change| is_bridged(change.desired.id())) {
+        let changes_a_route = |change: &Change| change.replaces.is_some() && is_bridged(change.desired.id());
+        if !plan.apply.iter().any(changes_a_route) {
             return staged;
         }
         let services = services(plan, live);
@@ -272,7 +267,7 @@ impl Bridges {
             }
         });
         if !memories.is_empty() {
-            all().insert(namespace.to_owned(), memories);
+            self.0.put(namespace, memories);
         }
         staged
     }

@@ -61,16 +61,9 @@ pub async fn write_all(
         let status = facts.into_status(route.status.as_ref(), generation, &time);
         let uid = route.metadata.uid.as_deref().unwrap_or_default();
         let is_news = route.status.as_ref() != Some(&status);
-        if is_news && is_on_its_way(&status) {
-            let left = ctx.patience.left(uid, asked);
-            due_in = due_in.into_iter().chain(left).min();
-            if left.is_some() {
-                continue;
-            }
-        } else {
-            ctx.patience.settle(uid);
-        }
-        if !is_news {
+        let left = ctx.patience.left(uid, is_news && is_on_its_way(&status), asked);
+        due_in = due_in.into_iter().chain(left).min();
+        if !is_news || left.is_some() {
             continue;
         }
         let api = &api;
