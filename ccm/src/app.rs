@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::args::Args;
 use crate::controller::gateway::{
-    Answers, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
+    Answers, Findings, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
 };
 use crate::controller::nodes::Nodes;
 use crate::controller::services::Services;
@@ -283,6 +283,7 @@ impl Parts {
         let nodes_driver = driver("nodes", Settings::default());
         let services_driver = driver("services", Settings::default());
         let gateway_driver = driver("gateway", Settings::prompt());
+        let status_driver = driver("gateway_status", Settings::prompt());
         let l4 = [services_driver.handle()];
         let l7 = [gateway_driver.handle()];
         let both = [services_driver.handle(), gateway_driver.handle()];
@@ -343,6 +344,7 @@ impl Parts {
         if args.enable_gateway_api {
             let [trigger] = l7;
             let answered = trigger.clone();
+            let found = status_driver.handle();
             let stores = Stores::watch(
                 (&self.tenant, hub, hub_namespace),
                 Shared {
@@ -364,12 +366,16 @@ impl Parts {
                 answers: Answers::new(TcpProber, move || answered.trigger(()), stop),
                 address_type: args.node_address_type,
                 lingering: Lingering::default(),
+                findings: Findings::new(move || found.trigger(())),
                 patience: Patience::new(PATIENCE),
                 memory: Memory::default(),
                 writers: Writers::default(),
                 told: Told::default(),
             };
-            tasks.spawn(drive(gateway_driver, Arc::new(controller), stop.clone()));
+            let controller = Arc::new(controller);
+            let reporter = Arc::new(GatewayReporter(controller.clone()));
+            tasks.spawn(drive(gateway_driver, controller, stop.clone()));
+            tasks.spawn(drive(status_driver, reporter, stop.clone()));
         }
         tasks.spawn(trigger_on_gate(
             all,
@@ -411,6 +417,17 @@ macro_rules! is_loop {
     )*};
 }
 is_loop!(Nodes, Services, GatewayApi);
+
+/// The loop that tells what the other one found.
+struct GatewayReporter(Arc<GatewayApi>);
+
+impl Loop for GatewayReporter {
+    async fn run_once(
+        self: Arc<Self>,
+    ) -> Result<controller_kit::driver::Outcome, crate::controller::ControllerError> {
+        self.0.report().await
+    }
+}
 
 async fn drive<L: Loop>(driver: Driver<()>, controller: Arc<L>, stop: CancellationToken) {
     driver.run(stop, move |()| controller.clone().run_once()).await;

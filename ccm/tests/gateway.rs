@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use controller_kit::driver::Outcome;
 use controller_kit::patience::Patience;
-use harness::World;
-use kubelb_ccm::controller::gateway::GatewayApi;
+use harness::{BothLoops, World};
 use serde_json::{Value, json};
 
 const GATEWAY_API: &str = "/apis/gateway.networking.k8s.io/v1";
@@ -346,7 +345,7 @@ async fn what_the_own_cluster_refuses_keeps_nothing_else_from_being_removed() {
 
 /// A route on the hub, and then moved to a Service that is new. Gives the loop, which has made the shadow, and the
 /// hub's Route as it was.
-async fn moved(world: &World) -> (GatewayApi, Value) {
+async fn moved(world: &World) -> (BothLoops, Value) {
     shop(world);
     world.add_node("n1", "10.9.9.9", true);
     let gateway = world.gateway().await;
@@ -449,10 +448,10 @@ fn is_gateway_told(world: &World) -> bool {
 }
 
 /// A loop that has patience, and has just sent a Gateway to the hub.
-async fn patient(world: &World) -> (GatewayApi, Outcome) {
+async fn patient(world: &World) -> (BothLoops, Outcome) {
     shop(world);
     let mut gateway = world.gateway().await;
-    gateway.patience = Patience::new(Duration::from_secs(60));
+    gateway.0.patience = Patience::new(Duration::from_secs(60));
     let outcome = gateway.reconcile().await.unwrap();
     assert!(!is_gateway_told(world), "{:?}", world.tenant_writes());
     (gateway, outcome)

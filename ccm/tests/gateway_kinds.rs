@@ -83,7 +83,7 @@ fn own_slices(world: &World) -> Vec<Value> {
         .collect()
 }
 
-async fn run(world: &World, gateway: &kubelb_ccm::controller::gateway::GatewayApi) {
+async fn run(world: &World, gateway: &harness::BothLoops) {
     world.settle().await;
     gateway.reconcile().await.unwrap();
     world.settle().await;

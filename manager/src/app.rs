@@ -26,7 +26,8 @@ use crate::controller::load_balancer::refresh_hostnames;
 use crate::controller::route::apply::{LINGER, SettledByNamespace};
 use crate::controller::route::bridge::Bridges;
 use crate::controller::route::refresh_claims;
-use crate::controller::route::status::PATIENCE;
+use crate::controller::route::status::{Findings, PATIENCE};
+use crate::controller::route::translation::Translations;
 use crate::drivers::Drivers;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::AllMetrics;
@@ -202,6 +203,8 @@ impl Manager {
             linger: Linger::new(LINGER),
             patience: Patience::new(PATIENCE),
             bridges: Bridges::default(),
+            translations: Translations::default(),
+            findings: Findings::default(),
             settled: SettledByNamespace::default(),
             metrics: own,
         });

@@ -20,6 +20,14 @@ impl<T: Default> ByNamespace<T> {
         self.lock().remove(namespace).unwrap_or_default()
     }
 
+    /// What was put there, or nothing, to be looked at.
+    pub fn get(&self, namespace: &str) -> T
+    where
+        T: Clone,
+    {
+        self.lock().get(namespace).cloned().unwrap_or_default()
+    }
+
     /// Keeps it for the next run.
     pub fn put(&self, namespace: &str, remembered: T) {
         self.lock().insert(namespace.to_owned(), remembered);

@@ -23,6 +23,8 @@ use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
 use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::route::bridge::Bridges;
+use crate::controller::route::status::Findings;
+use crate::controller::route::translation::Translations;
 use crate::controller::tenant::namespace;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::ManagerMetrics;
@@ -115,6 +117,10 @@ pub struct Context {
     pub patience: Patience,
     /// Routes that change their backends.
     pub bridges: Bridges,
+    /// What Routes became.
+    pub translations: Translations,
+    /// What there is to tell about Routes.
+    pub findings: Findings,
     /// What is as it should be of what routes need.
     pub settled: SettledByNamespace,
     /// Metrics.

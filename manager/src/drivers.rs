@@ -22,6 +22,7 @@ pub struct Drivers {
     snapshot: Driver<String>,
     report: Driver<String>,
     route: Driver<String>,
+    route_status: Driver<String>,
     claims: Driver<()>,
     config: Driver<()>,
     pki: Driver<()>,
@@ -52,6 +53,7 @@ impl Drivers {
             snapshot: Driver::new("snapshot", many, metrics),
             report: Driver::new("report", slow, metrics),
             route: Driver::new("route", routes, metrics),
+            route_status: Driver::new("route_status", routes, metrics),
             claims: Driver::new("claims", Settings::default(), metrics),
             config: Driver::new("config", Settings::default(), metrics),
             pki: Driver::new("pki", Settings::default(), metrics),
@@ -69,6 +71,7 @@ impl Drivers {
             snapshot: self.snapshot.handle(),
             report: self.report.handle(),
             route: self.route.handle(),
+            route_status: self.route_status.handle(),
             claims: self.claims.handle(),
             config: self.config.handle(),
             pki: self.pki.handle(),
@@ -84,6 +87,7 @@ impl Drivers {
             snapshot,
             report,
             route,
+            route_status,
             claims,
             config,
             pki,
@@ -127,6 +131,9 @@ impl Drivers {
                 ctx.metrics.route_run(&namespace, &found, took, result.is_ok());
             }
             result
+        });
+        spawn(&mut tasks, route_status, ctx, stop, |ctx, namespace| async move {
+            while_leading(&ctx, route::status::run(&ctx, &namespace)).await
         });
         spawn(&mut tasks, claims, ctx, stop, |ctx, ()| async move {
             route::refresh_claims(&ctx);

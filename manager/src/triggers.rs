@@ -77,6 +77,8 @@ pub struct Triggers {
     pub report: Trigger<String>,
     /// Routes, by namespace.
     pub route: Trigger<String>,
+    /// Statuses of Routes and SyncSecrets, by namespace.
+    pub route_status: Trigger<String>,
     /// Host names on shared Gateways, over all tenants.
     pub claims: Trigger<()>,
     /// The Config.

@@ -54,6 +54,12 @@ impl Gate {
         self.leadership.is_leader()
     }
 
+    /// The term of office, if this replica writes.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        self.leadership.epoch()
+    }
+
     /// Why the hub cannot be used.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {

@@ -2,12 +2,14 @@
 
 #![allow(dead_code)]
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::v1alpha1::{Addresses, LoadBalancer, TenantState};
 use controller_kit::CancellationToken;
+use controller_kit::driver::Outcome;
 use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
 use controller_kit::metrics::Metrics;
@@ -18,11 +20,12 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::Client;
 use kubelb_ccm::controller::gateway::{
-    Answers as NodeAnswers, GatewayApi, Lingering, Memory, Prober, Refusals, Shared, Stores, Target, Writers,
+    Answers as NodeAnswers, Findings, GatewayApi, Lingering, Memory, Prober, Refusals, Shared, Stores,
+    Target, Writers,
 };
 use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
-use kubelb_ccm::controller::{Context, Gate, Told};
+use kubelb_ccm::controller::{Context, ControllerError, Gate, Told};
 use kubelb_ccm::convert::nodes::NodeAddressType;
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
@@ -45,6 +48,28 @@ impl Prober for AnsweringNodes {
 
 #[derive(Clone, Default)]
 struct Answers(Arc<Mutex<Vec<(String, u16, String)>>>);
+
+/// The loop that brings objects to the hub and the one that tells, one after the other.
+pub struct BothLoops(pub GatewayApi);
+
+impl Deref for BothLoops {
+    type Target = GatewayApi;
+
+    fn deref(&self) -> &GatewayApi {
+        &self.0
+    }
+}
+
+impl BothLoops {
+    pub async fn reconcile(&self) -> Result<Outcome, ControllerError> {
+        let brought = self.0.reconcile().await;
+        let told = self.0.report().await;
+        let (brought, told) = (brought?, told?);
+        Ok(Outcome {
+            requeue_after: brought.requeue_after.into_iter().chain(told.requeue_after).min(),
+        })
+    }
+}
 
 pub struct World {
     pub tenant: MemoryApi,
@@ -165,7 +190,7 @@ impl World {
         nodes
     }
 
-    pub async fn gateway(&self) -> GatewayApi {
+    pub async fn gateway(&self) -> BothLoops {
         let (tenant, hub) = (self.tenant_front.client(), self.hub_client());
         let registry = Metrics::new();
         let shared = Shared {
@@ -190,6 +215,7 @@ impl World {
             answers: NodeAnswers::new(AnsweringNodes(self.nodes_answer.clone()), answered, &self.stop),
             address_type: NodeAddressType::InternalIp,
             lingering: Lingering::default(),
+            findings: Findings::new(|| {}),
             patience: Patience::new(Duration::ZERO),
             memory: Memory::default(),
             writers: Writers::default(),
@@ -198,7 +224,7 @@ impl World {
         while controller.stores.synced().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        controller
+        BothLoops(controller)
     }
 
     /// Whether nodes answer on their NodePorts.

@@ -10,6 +10,7 @@ mod former;
 mod lingering;
 mod memory;
 mod own_cluster;
+mod report;
 mod stores;
 mod write;
 
@@ -18,24 +19,21 @@ use std::time::{Duration, Instant};
 
 use controller_kit::driver::Outcome;
 use controller_kit::patience::Patience;
-use gateway_semantics::{
-    Event, EventType, ObjectKind, ObjectRef, Outcome as Evaluated, Settings, Snapshot, evaluate,
-};
+use gateway_semantics::{Event, Outcome as Evaluated, Settings, Snapshot, evaluate};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
 use crate::convert::nodes::{Addresses, NodeAddressType, convert};
-use crate::convert::origin::Origin;
-use crate::hub::refusal::Refusal;
 use crate::metrics::GatewayMetrics;
-use crate::notice::Notice;
 pub use answers::{Answers, Prober, Settling, Target, TcpProber};
 pub use former::Writers;
 pub use lingering::Lingering;
 pub use memory::Memory;
 pub use own_cluster::Refusals;
+use report::Finding;
+pub use report::Findings;
 pub use stores::{Shared, Stores};
+use write::Changed;
 
 /// Version of the Gateway API that is read and written.
 pub const API_VERSION: &str = "gateway.networking.k8s.io/v1";
@@ -63,6 +61,8 @@ pub struct GatewayApi {
     pub lingering: Lingering,
     /// Who wrote the status of what may have been ours.
     pub writers: Writers,
+    /// What the last run found, to be told.
+    pub findings: Findings,
     /// How long statuses wait for the hub's answer.
     pub patience: Patience,
     /// What the last run made and compared.
@@ -74,13 +74,13 @@ pub struct GatewayApi {
 impl GatewayApi {
     /// One run.
     ///
-    /// While the hub cannot be used, what the tenant's objects mean is still written to their status, from the
-    /// hub's last facts; nothing is pruned then and nothing goes to the hub.
+    /// While the hub cannot be used, what the tenant's objects mean is still told, from the hub's last facts;
+    /// nothing is pruned then and nothing goes to the hub.
     ///
     /// # Errors
     /// When something could not be written and trying again may help.
     pub async fn reconcile(&self) -> Result<Outcome, ControllerError> {
-        let Some(synced) = self.stores.synced().filter(|_| self.context.gate.is_leader()) else {
+        let Some((synced, term)) = self.stores.synced().zip(self.context.gate.term()) else {
             return Ok(Outcome::done());
         };
         let started = Instant::now();
@@ -107,22 +107,22 @@ impl GatewayApi {
             }
         };
         self.count(&outcome.routes);
-        written.provisional = std::mem::take(&mut outcome.provisional);
-        let reported = self
-            .write_statuses(&outcome.statuses, &Time(Timestamp::now()), &mut written)
-            .await;
-
-        let events = std::mem::take(&mut outcome.events);
-        self.tell(events, &written).await;
-        self.count_changes(&outcome, &written, started.elapsed());
-        applied.and(reported)?;
+        self.count_changes(&outcome, &written.changed, started.elapsed());
         let of_hub = (unread || written.left || !written.refused.is_empty()).then_some(REFUSED_RETRY);
+        self.findings.put(Finding {
+            term,
+            statuses: outcome.statuses,
+            provisional: outcome.provisional,
+            events: outcome.events,
+            refused: written.refused,
+        });
+        applied?;
         let of_own = self
             .refusals
             .due_in(tokio::time::Instant::now())
             .filter(|_| may_delegate);
         Ok(Outcome {
-            requeue_after: [of_hub, of_own, written.lingers, written.waits, settling.due_in]
+            requeue_after: [of_hub, of_own, written.lingers, settling.due_in]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -156,89 +156,18 @@ impl GatewayApi {
 
     /// Counts what was changed, and drops what is counted of namespaces that have nothing of a kind any more. What
     /// could not be changed still shows.
-    fn count_changes(&self, evaluated: &Evaluated, written: &write::Written, took: Duration) {
+    fn count_changes(&self, evaluated: &Evaluated, changed: &Changed, took: Duration) {
         let mut present = self.stores.namespaces_by_kind();
         let secrets = evaluated.sync_secrets.iter().map(|secret| &secret.namespace);
         let authorities = evaluated.authorities.iter().map(|authority| &authority.namespace);
         let secrets = secrets.chain(authorities).cloned().collect();
         present.insert(write::SECRET_ORIGIN, secrets);
-        for ((kind, namespace), success) in &written.changed {
+        for ((kind, namespace), success) in changed {
             self.metrics.changed(kind, namespace, took, *success);
             if !success {
                 present.entry(kind).or_default().insert(namespace.clone());
             }
         }
         self.metrics.keep_only(&present);
-    }
-
-    /// Tells what is new. In the first run of the process that is only what comes with a changed status: the
-    /// rest was told by the process before.
-    async fn tell(&self, events: Vec<Event>, written: &write::Written) {
-        let events = events.into_iter().chain(
-            written
-                .refused
-                .iter()
-                .filter_map(|refusal| self.event_of(refusal)),
-        );
-        let is_fresh = |event: &Event| {
-            written.statuses.contains(&event.object.uid)
-                || written.refused.iter().any(|r| r.notice.message == event.message)
-        };
-        for event in self.told.news(events, is_fresh) {
-            let Event {
-                object,
-                type_,
-                reason,
-                message,
-            } = &event;
-            let tenant = &*self.context.hub_namespace;
-            let (kind, namespace, name) = (object.kind.as_str(), &object.namespace, &object.name);
-            let about = super::about(api_version(object.kind), origin(object));
-            match type_ {
-                EventType::Warning => {
-                    tracing::warn!(tenant, kind, namespace, name, reason, "{message}");
-                    let notice = Notice::new(reason, message.clone());
-                    self.context.warn(&about, "EvaluateGatewayAPI", &notice).await;
-                }
-                EventType::Normal => {
-                    tracing::info!(tenant, kind, namespace, name, reason, "{message}");
-                    let event =
-                        controller_kit::events::Notice::normal(reason, "EvaluateGatewayAPI", message.clone());
-                    self.context.recorder.say(&event, &about).await;
-                }
-            }
-        }
-    }
-
-    /// What the hub would not take, as news about the tenant's object.
-    fn event_of(&self, refusal: &Refusal) -> Option<Event> {
-        let object = self.stores.object_of(&refusal.id.as_ref()?.key.name)?;
-        let Notice { reason, message } = refusal.notice.clone();
-        Some(Event {
-            object,
-            type_: EventType::Warning,
-            reason,
-            message,
-        })
-    }
-}
-
-fn origin(object: &ObjectRef) -> Origin<'_> {
-    Origin {
-        kind: object.kind.as_str(),
-        namespace: &object.namespace,
-        name: &object.name,
-        uid: &object.uid,
-    }
-}
-
-fn api_version(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::ReferenceGrant => stores::REFERENCE_GRANT_API_VERSION,
-        ObjectKind::GatewayClass
-        | ObjectKind::Gateway
-        | ObjectKind::ListenerSet
-        | ObjectKind::Route(_)
-        | ObjectKind::BackendTlsPolicy => API_VERSION,
     }
 }

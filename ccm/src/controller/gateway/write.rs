@@ -8,18 +8,10 @@ use controller_kit::Object;
 use controller_kit::apply::{Applier, Report};
 use controller_kit::diff::{Plan, plan};
 use controller_kit::object::ObjectError;
-use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::Synced;
-use gateway_semantics::{
-    AuthorityRef, DesiredRoute, ObjectRef, Outcome, SecretRef, Snapshot, Statuses, clean_former_status,
-    merge_class_status, merge_gateway_status, merge_listener_set_status, merge_policy_ancestors,
-    merge_route_parents,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::core::DynamicObject;
-use kube::{Api, ResourceExt};
-use serde_json::{Map, Value};
-use tokio::time::Instant;
+use gateway_semantics::{AuthorityRef, DesiredRoute, Outcome, SecretRef, Snapshot};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
 use super::GatewayApi;
@@ -34,23 +26,20 @@ pub const SECRET_ORIGIN: &str = "Secret";
 /// Kind in the origin annotations of a SyncSecret that was made from a ConfigMap.
 pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
 
+/// Kind and namespace of what was changed, and whether all of it went well.
+pub type Changed = BTreeMap<(String, String), bool>;
+
 /// What one run wrote.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// UIDs of objects whose status was written.
-    pub statuses: BTreeSet<String>,
-    /// Kind and namespace of what was changed, and whether all of it went well.
-    pub changed: BTreeMap<(String, String), bool>,
+    /// What was changed.
+    pub changed: Changed,
     /// What the hub did not take, and will not take without a change.
     pub refused: Vec<Refusal>,
     /// Something of the own cluster could not be removed.
     pub left: bool,
     /// Something of the own cluster that nobody needs may be removed after this time.
     pub lingers: Option<Duration>,
-    /// UIDs of objects whose status may wait a moment for the hub's answer.
-    pub provisional: BTreeSet<String>,
-    /// Those that wait do so no longer than this.
-    pub waits: Option<Duration>,
 }
 
 impl Written {
@@ -245,121 +234,6 @@ impl GatewayApi {
         }
         Ok(())
     }
-
-    /// Writes each status that differs, one write an object. What is provisional may wait a moment.
-    pub(super) async fn write_statuses(
-        &self,
-        statuses: &Statuses,
-        now: &Time,
-        written: &mut Written,
-    ) -> Result<(), ControllerError> {
-        let Statuses {
-            gateway_classes,
-            gateways,
-            former,
-            listener_sets,
-            policies,
-            routes,
-        } = statuses;
-        let controller = &self.settings.controller_name;
-        let mut result = Ok(());
-        for (object, wanted) in gateway_classes {
-            let merge = |existing: &Value| merge_class_status(existing, wanted, object.generation, now);
-            result = result.and(self.write_status(object, merge, written).await);
-        }
-        for (object, wanted) in gateways {
-            let merge = |existing: &Value| merge_gateway_status(existing, wanted, object.generation, now);
-            result = result.and(self.write_status(object, merge, written).await);
-        }
-        for (object, wanted) in former {
-            let clean = |current: &DynamicObject| {
-                // Of another version it is not known what in it is ours.
-                let is_it = current.metadata.resource_version.as_deref() == Some(&wanted.resource_version);
-                is_it
-                    .then(|| clean_former_status(status_of(current), wanted))
-                    .flatten()
-            };
-            result = result.and(self.write_changed(object, clean, written).await);
-        }
-        for (object, wanted) in listener_sets {
-            let merge =
-                |existing: &Value| merge_listener_set_status(existing, wanted, object.generation, now);
-            result = result.and(self.write_status(object, merge, written).await);
-        }
-        for (object, wanted) in policies {
-            let merge = |existing: &Value| {
-                merge_policy_ancestors(existing, wanted, controller, object.generation, now)
-            };
-            result = result.and(self.write_status(object, merge, written).await);
-        }
-        for (object, wanted) in routes {
-            let merge =
-                |existing: &Value| merge_route_parents(existing, wanted, controller, object.generation, now);
-            result = result.and(self.write_status(object, merge, written).await);
-        }
-        result
-    }
-
-    async fn write_status(
-        &self,
-        object: &ObjectRef,
-        merge: impl Fn(&Value) -> Option<Value>,
-        written: &mut Written,
-    ) -> Result<(), ControllerError> {
-        self.write_changed(object, |current| merge(status_of(current)), written)
-            .await
-    }
-
-    /// `wanted` gives the whole new status of an object, if it is to change.
-    async fn write_changed(
-        &self,
-        object: &ObjectRef,
-        wanted: impl Fn(&DynamicObject) -> Option<Value>,
-        written: &mut Written,
-    ) -> Result<(), ControllerError> {
-        let ObjectRef {
-            kind,
-            namespace,
-            name,
-            uid,
-            generation: _,
-        } = object;
-        let store = self.stores.of_kind(*kind);
-        let Some(current) = store.get(namespace, name) else {
-            return Ok(());
-        };
-        let is_news = wanted(&current).is_some();
-        let may_wait = is_news && written.provisional.contains(uid);
-        let left = self.patience.left(uid, may_wait, Instant::now());
-        written.waits = written.waits.into_iter().chain(left).min();
-        if !is_news || left.is_some() {
-            return Ok(());
-        }
-        let api: Api<DynamicObject> = match namespace.as_str() {
-            "" => Api::all_with(self.context.tenant.clone(), store.resource()),
-            namespace => Api::namespaced_with(self.context.tenant.clone(), namespace, store.resource()),
-        };
-        let change =
-            |object: &DynamicObject| wanted(object).map(|wanted| replacement(status_of(object), wanted));
-        let outcome = update_status(&api, current.as_ref(), FIELD_MANAGER, change).await;
-        match outcome {
-            Ok(StatusWrite::Written(now)) => {
-                if let Some(now) = now {
-                    store.take_in(*now);
-                }
-                let (tenant, kind) = (&*self.context.hub_namespace, kind.as_str());
-                tracing::info!(tenant, kind, namespace, name, "status written");
-                written.statuses.insert(uid.clone());
-                written.note(kind, namespace, true);
-            }
-            Ok(StatusWrite::Unchanged | StatusWrite::Gone) => {}
-            Err(error) => {
-                written.note(kind.as_str(), namespace, false);
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Logs and notes what was written and removed, and what is somebody else's.
@@ -378,50 +252,10 @@ pub(super) fn note_done(tenant: &str, report: &Report, written: &mut Written) {
     }
 }
 
-fn status_of(object: &DynamicObject) -> &Value {
-    object.data.get("status").unwrap_or(&Value::Null)
-}
-
-/// A merge patch that makes `existing` be `wanted`: what is not wanted any more must be named.
-fn replacement(existing: &Value, wanted: Value) -> Value {
-    let Value::Object(mut patch) = wanted else {
-        return wanted;
-    };
-    let gone: Map<String, Value> = existing
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| !patch.contains_key(*key))
-        .map(|(key, _)| (key.clone(), Value::Null))
-        .collect();
-    patch.extend(gone);
-    Value::Object(patch)
-}
-
 fn is_sync_secret(object: &Object) -> bool {
     is_made_from(object, &[SECRET_ORIGIN, CONFIG_MAP_ORIGIN])
 }
 
 fn is_route(object: &Object) -> bool {
     is_made_from(object, &ROUTE_ORIGINS)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_status_is_replaced_with_what_is_not_wanted_any_more_named() {
-        let existing = json!({"addresses": [1], "listeners": []});
-        assert_eq!(
-            replacement(&existing, json!({"listeners": [2]})),
-            json!({"listeners": [2], "addresses": null})
-        );
-        assert_eq!(
-            replacement(&Value::Null, json!({"parents": []})),
-            json!({"parents": []})
-        );
-    }
 }

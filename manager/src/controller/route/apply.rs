@@ -14,9 +14,8 @@ use controller_kit::diff::{Plan, Settled};
 use controller_kit::object::{Object, ObjectId};
 use controller_kit::watch::Synced;
 use futures::future::join_all;
-use gateway_translator::{Kind, Objects};
+use gateway_translator::Kind;
 use kube::ResourceExt;
-use kube::core::ApiResource;
 use tokio::time::Instant;
 
 use crate::build::component;
@@ -57,40 +56,44 @@ impl SettledByNamespace {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Applied {
+    /// What there is to tell about.
+    pub hub: HubState,
+    /// When there is more to remove.
+    pub due_in: Option<Duration>,
+    /// A failure, for the driver.
+    pub failed: Option<ApplyError>,
+}
+
+/// How the tenant's objects on the hub are.
+#[derive(Debug, Default)]
+pub struct HubState {
     /// Live objects of the tenant's, as they were before.
     pub live: Vec<Object>,
     /// Objects that are not, or were not, as they should be.
     pub out_of_sync: BTreeSet<ObjectId>,
     /// Objects that the hub refused, with its words.
     pub refused: BTreeMap<ObjectId, String>,
-    /// When there is more to remove.
-    pub due_in: Option<Duration>,
-    failed: Option<ApplyError>,
-}
-
-impl Applied {
-    /// The failure, for the driver.
-    ///
-    /// # Errors
-    /// What failed.
-    pub fn into_result(self) -> Result<(), Error> {
-        self.failed.map_or(Ok(()), |error| Err(error.into()))
-    }
 }
 
 /// Applies and prunes.
 ///
 /// # Errors
 /// When objects cannot be compared. Refusals of the API server are in the answer.
-pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: Objects) -> Result<Applied, Error> {
+pub async fn run(
+    ctx: &Context,
+    owner: &Owner,
+    namespace: &str,
+    objects: &[Object],
+) -> Result<Applied, Error> {
     let tenant = owner.tenant.name_any();
-    let resources: BTreeMap<Kind, ApiResource> = (Kind::ALL.into_iter())
+    let installed: BTreeSet<&str> = (Kind::ALL.into_iter())
         .filter(|kind| is_installed(ctx, *kind))
-        .map(|kind| (kind, api_resource(kind)))
+        .map(Kind::as_str)
         .collect();
-    let desired = (objects.into_values())
-        .filter_map(|object| Some(Object::from_value(object.value, resources.get(&object.key.kind)?)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let desired: Vec<Object> = (objects.iter())
+        .filter(|object| installed.contains(object.id().kind.as_str()))
+        .cloned()
+        .collect();
     let live = live(ctx, namespace)?;
     let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
     if synced.is_some() {
@@ -114,9 +117,11 @@ pub async fn run(ctx: &Context, owner: &Owner, namespace: &str, objects: Objects
     }
     let refused = refused(ctx, foreign, &report, &tenant);
     Ok(Applied {
-        live,
-        out_of_sync,
-        refused,
+        hub: HubState {
+            live,
+            out_of_sync,
+            refused,
+        },
         due_in: due_in.into_iter().chain(staged.due_in).min(),
         failed: report.into_result().err(),
     })

@@ -8,27 +8,35 @@ pub mod bridge;
 pub mod gather;
 pub mod patches;
 pub mod status;
+pub mod translation;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::v1alpha1::{GatewayScope, Route};
 use controller_kit::driver::Outcome;
-use controller_kit::events::Notice;
-use gateway_translator::{Claimant, Output, claims, translate};
-use kube::{Resource, ResourceExt};
+use gateway_translator::{Claimant, claims};
+use kube::ResourceExt;
 
 use crate::context::{Context, Error, Owner};
 use crate::metrics::{Found, ROUTE_TYPES};
 
-/// One run.
+use apply::Applied;
+use status::Finding;
+use translation::Translation;
+
+/// One run. Statuses have a queue of their own, so that a new Route does not wait until all is said about the one
+/// before.
 ///
 /// # Errors
 /// When something could not be written; the rest was.
 pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
-    if !ctx.leads() || ctx.stores.proof().is_none() {
+    let Some(epoch) = ctx.leadership.epoch().filter(|_| ctx.stores.proof().is_some()) else {
         return Ok(Outcome::done());
-    }
+    };
     let Some(owner) = ctx.owner(namespace) else {
+        ctx.translations.forget(namespace);
+        ctx.findings.forget(namespace);
         return Ok(Outcome::done());
     };
     if ctx
@@ -42,19 +50,27 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     }
     let settings = gather::settings(ctx, namespace, &owner);
     let input = gather::input(ctx, namespace, &owner);
-    let mut output = translate(&input, &settings);
-    let applied = apply::run(ctx, &owner, namespace, std::mem::take(&mut output.objects)).await?;
-    measure(ctx, namespace, &owner, &input.routes, &output);
-    let mut due_in = applied.due_in;
+    let translation = ctx.translations.of(&input, &settings)?;
+    let Applied { hub, due_in, failed } = apply::run(ctx, &owner, namespace, &translation.objects).await?;
+    measure(ctx, namespace, &owner, &input.routes, &translation);
     if owner.settings.is_some() {
-        tell(ctx, &input.routes, &output).await;
-        let waits = status::write_all(ctx, &input, &settings, &output, &applied).await?;
-        due_in = due_in.into_iter().chain(waits).min();
+        ctx.findings.put(Finding {
+            epoch,
+            input,
+            settings,
+            translation,
+            hub,
+        });
+        ctx.triggers.route_status.trigger(namespace.to_owned());
+    } else {
+        ctx.findings.forget(namespace);
     }
-    applied.into_result()?;
-    Ok(Outcome {
-        requeue_after: due_in,
-    })
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Outcome {
+            requeue_after: due_in,
+        }),
+    }
 }
 
 /// Makes the table of host names anew and wakes those for whom it changed.
@@ -95,23 +111,6 @@ fn is_on_shared_gateway(route: &Route) -> bool {
         .any(|parent| parent.scope == GatewayScope::Hub)
 }
 
-/// Says once for each generation what was left out of it.
-async fn tell(ctx: &Context, routes: &[std::sync::Arc<Route>], output: &Output) {
-    for route in routes {
-        let seen = route.status.as_ref().and_then(|s| s.observed_generation);
-        let Some(verdict) = output.verdicts.get(&route.name_any()) else {
-            continue;
-        };
-        if seen == route.metadata.generation {
-            continue;
-        }
-        for problem in &verdict.problems {
-            let notice = Notice::warning(problem.reason, "Translate", problem.message.clone());
-            ctx.recorder.say(&notice, &route.object_ref(&())).await;
-        }
-    }
-}
-
 /// What there is in a namespace to run over, for metrics.
 #[must_use]
 pub fn found(ctx: &Context, namespace: &str) -> Found {
@@ -131,10 +130,10 @@ fn type_of(route: &Route) -> String {
         .unwrap_or_default()
 }
 
-fn measure(ctx: &Context, namespace: &str, owner: &Owner, routes: &[std::sync::Arc<Route>], output: &Output) {
+fn measure(ctx: &Context, namespace: &str, owner: &Owner, routes: &[Arc<Route>], translation: &Translation) {
     let mut counts: BTreeMap<&str, i64> = ROUTE_TYPES.iter().map(|kind| (*kind, 0)).collect();
     for route in routes {
-        let accepted = output
+        let accepted = translation
             .verdicts
             .get(&route.name_any())
             .is_some_and(gateway_translator::Verdict::is_accepted);
