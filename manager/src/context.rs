@@ -14,6 +14,7 @@ use controller_kit::object::{Object, ObjectError};
 use controller_kit::patience::Patience;
 use controller_kit::status::{StatusError, StatusWrite, update_status};
 use controller_kit::{ReconcileError, finalizer::FinalizerError};
+use gateway_translator::Kind;
 use jiff::Timestamp;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -30,7 +31,7 @@ use crate::hostnames::HostnamesCell;
 use crate::metrics::ManagerMetrics;
 use crate::settings::{TenantSettings, merge};
 use crate::status_patch;
-use crate::stores::Stores;
+use crate::stores::{EnvoyGatewayObjects, Stores};
 use crate::triggers::Triggers;
 use crate::xds::Snapshots;
 
@@ -214,7 +215,8 @@ impl Context {
     /// Writes in [`ORDER`].
     #[must_use]
     pub fn applier(client: Client) -> Applier {
-        Applier::new(client, FIELD_MANAGER, &ORDER)
+        let seen = EnvoyGatewayObjects::kinds().map(Kind::as_str).chain(["Gateway"]);
+        Applier::new(client, FIELD_MANAGER, &ORDER).sees_all_of(seen)
     }
 
     /// True while this replica may write.

@@ -22,7 +22,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use serde::Serialize;
 
-use crate::build::component;
+use crate::build::{component, is_ours};
 use crate::triggers::{Interest, Triggers};
 
 /// All stores.
@@ -132,13 +132,14 @@ impl<K: kube::Resource + Serialize> Switched<K> {
     }
 }
 
-/// Kinds that Envoy Gateway reads and of which only our own objects matter: all that the translator makes but
-/// Secrets, Services, EndpointSlices and Gateways. Each may be absent.
+/// Kinds that Envoy Gateway reads: all that the translator makes but Secrets, Services, EndpointSlices and Gateways.
+/// Each may be absent. Of somebody else's objects no more is known than that they are there.
 #[derive(Clone)]
 pub struct EnvoyGatewayObjects(Vec<(Kind, Switched<DynamicObject>)>);
 
 impl EnvoyGatewayObjects {
-    fn kinds() -> impl Iterator<Item = Kind> {
+    /// The kinds.
+    pub fn kinds() -> impl Iterator<Item = Kind> {
         let elsewhere = [Kind::Secret, Kind::Service, Kind::EndpointSlice, Kind::Gateway];
         Kind::ALL
             .into_iter()
@@ -169,12 +170,15 @@ impl EnvoyGatewayObjects {
         stores.flat_map(|(_, store)| store.snapshot()).collect()
     }
 
-    /// The objects of one namespace.
+    /// The objects of one namespace, with their kind.
     #[must_use]
-    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
+    pub fn in_namespace(&self, namespace: &str) -> Vec<(Kind, Arc<DynamicObject>)> {
         let stores = self.0.iter();
         stores
-            .flat_map(|(_, store)| store.in_namespace(namespace))
+            .flat_map(|(kind, store)| {
+                let objects = store.in_namespace(namespace).into_iter();
+                objects.map(|object| (*kind, object))
+            })
             .collect()
     }
 
@@ -282,18 +286,15 @@ impl Spawner<'_> {
     fn gateway_api(
         &self,
         resource: &ApiResource,
-        only_ours: bool,
+        modify: impl Fn(&mut DynamicObject) + Send + Sync + 'static,
         interest: Interest,
     ) -> Switched<DynamicObject> {
         if !self.gateway_api {
             return Switched(None);
         }
-        let watch = Watch::dynamic(self.client.clone(), resource, None).optional();
-        let watch = if only_ours {
-            watch.config(made_by_us())
-        } else {
-            watch
-        };
+        let watch = Watch::dynamic(self.client.clone(), resource, None)
+            .optional()
+            .modify(modify);
         Switched(Some(self.start(watch, &resource.kind, interest)))
     }
 
@@ -303,7 +304,7 @@ impl Spawner<'_> {
             Kind::EnvoyPatchPolicy => Interest::PatchPolicy,
             _ => Interest::RouteObject,
         };
-        let store = |kind| self.gateway_api(&api_resource(kind), true, interest(kind));
+        let store = |kind| self.gateway_api(&api_resource(kind), strip_foreign, interest(kind));
         EnvoyGatewayObjects(kinds.map(|kind| (kind, store(kind))).collect())
     }
 
@@ -330,10 +331,19 @@ impl Spawner<'_> {
             disruption_budgets: self.ours(Interest::LoadBalancerObject),
             pods: self.own_namespace(Interest::Nothing),
             envoy_pods: self.envoy_pods(),
-            gateways: self.gateway_api(&api_resource(Kind::Gateway), false, Interest::Gateway),
+            gateways: self.gateway_api(&api_resource(Kind::Gateway), |_| {}, Interest::Gateway),
             envoy_gateway: self.envoy_gateway(),
-            gateway_classes: self.gateway_api(&gateway_class(), false, Interest::GatewayClass),
+            gateway_classes: self.gateway_api(&gateway_class(), |_| {}, Interest::GatewayClass),
         }
+    }
+}
+
+/// Only the names of what somebody else made are looked at.
+fn strip_foreign(object: &mut DynamicObject) {
+    if !is_ours(&object.metadata) {
+        object.data = serde_json::Value::Null;
+        object.metadata.labels = None;
+        object.metadata.annotations = None;
     }
 }
 

@@ -103,6 +103,44 @@ async fn a_gateway_that_somebody_else_made_is_not_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_somebody_else_made_is_not_overwritten_and_none_is_looked_up() {
+    const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/tenant-a/httproutes";
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let manager = hub.manager().await;
+    let writes = hub.settled().await;
+    let of_envoy_gateway = |line: &&String| line.contains("/httproutes/") || line.contains("/gateways/");
+    let lines: Vec<_> = hub.api.requests().iter().map(|request| request.line()).collect();
+    let about = lines.iter().filter(of_envoy_gateway);
+    assert!(about.clone().count() >= 2);
+    assert_eq!(
+        about.filter(|line| line.starts_with("GET ")).count(),
+        0,
+        "{lines:?}"
+    );
+    manager.stop().await;
+    let mut made = writes
+        .iter()
+        .filter_map(|line| line.strip_prefix(&format!("PATCH {ROUTES}/")));
+    let made = made.next().unwrap();
+    hub.memory.remove(&format!("{ROUTES}/{made}"));
+    hub.memory.put(
+        ROUTES,
+        json!({"metadata": {"name": made}, "spec": {"hostnames": ["theirs.example.com"]}}),
+    );
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let theirs = hub.memory.get(&format!("{ROUTES}/{made}")).unwrap();
+    assert_eq!(theirs["spec"], json!({"hostnames": ["theirs.example.com"]}));
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-httproute"),
+        ("False".into(), "NameConflict".into())
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_gateway_api_on_the_hub_l4_goes_on() {
     let hub = Hub::new();
     for plural in [

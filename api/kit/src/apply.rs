@@ -184,7 +184,23 @@ pub struct Applier {
     field_manager: String,
     order: Vec<&'static str>,
     concurrency: usize,
-    sees_all: bool,
+    seen: Seen,
+}
+
+/// Of which kinds plans are made over all objects, not over our own alone.
+#[derive(Clone)]
+enum Seen {
+    All,
+    Kinds(Vec<&'static str>),
+}
+
+impl Seen {
+    fn includes(&self, kind: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Kinds(kinds) => kinds.contains(&kind),
+        }
+    }
 }
 
 impl Applier {
@@ -195,7 +211,7 @@ impl Applier {
             field_manager: field_manager.into(),
             order: order.to_vec(),
             concurrency: 8,
-            sees_all: false,
+            seen: Seen::Kinds(Vec::new()),
         }
     }
 
@@ -203,7 +219,14 @@ impl Applier {
     /// looked up first.
     #[must_use]
     pub fn sees_all(mut self) -> Self {
-        self.sees_all = true;
+        self.seen = Seen::All;
+        self
+    }
+
+    /// As [`Applier::sees_all`], but for these kinds only.
+    #[must_use]
+    pub fn sees_all_of(mut self, kinds: impl IntoIterator<Item = &'static str>) -> Self {
+        self.seen = Seen::Kinds(kinds.into_iter().collect());
         self
     }
 
@@ -277,7 +300,7 @@ impl Applier {
         let desired = &change.desired;
         let uid = match &change.replaces {
             Some(uid) => Some(uid.clone()),
-            None if self.sees_all => None,
+            None if self.seen.includes(&desired.id().kind) => None,
             None => match self.look_up(desired).await? {
                 Some(found) if !is_ours(&found) => return Ok(None),
                 Some(found) => found.uid().map(str::to_owned),

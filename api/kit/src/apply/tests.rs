@@ -112,10 +112,23 @@ async fn an_object_of_somebody_else_that_the_store_did_not_show_yet_is_not_overw
 async fn who_sees_all_objects_looks_none_up() {
     let api = MemoryApi::new();
     let plan = plan(vec![service("web", json!("ours"))], &[], ours);
-    let applier = applier(api.client()).sees_all();
+    for applier in [
+        applier(api.client()).sees_all(),
+        applier(api.client()).sees_all_of(["Service"]),
+    ] {
+        api.fake().clear();
+        applier
+            .execute(plan.clone(), None, ours)
+            .await
+            .into_result()
+            .unwrap();
+        let lines: Vec<_> = api.fake().requests().iter().map(|r| r.line()).collect();
+        assert_eq!(lines, [format!("PATCH {SERVICES}/web")]);
+    }
+    api.fake().clear();
+    let applier = applier(api.client()).sees_all_of(["Secret"]);
     applier.execute(plan, None, ours).await.into_result().unwrap();
-    let lines: Vec<_> = api.fake().requests().iter().map(|r| r.line()).collect();
-    assert_eq!(lines, [format!("PATCH {SERVICES}/web")]);
+    assert_eq!(api.fake().requests()[0].line(), format!("GET {SERVICES}/web"));
 }
 
 #[tokio::test]

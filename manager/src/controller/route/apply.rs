@@ -100,6 +100,7 @@ pub async fn run(
         shrink_patches(ctx, &desired, &live).await?;
     }
     let mut plan = ctx.settled.plan(namespace, desired, &live, made_for(&tenant));
+    let live: Vec<Object> = live.into_iter().filter(|object| !is_foreign(object)).collect();
     let now = Instant::now();
     let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
     let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
@@ -229,6 +230,7 @@ async fn shrink_patches(ctx: &Context, desired: &[Object], live: &[Object]) -> R
     Ok(())
 }
 
+/// What was made from Routes, and whatever somebody else may have made in its place.
 fn live(ctx: &Context, namespace: &str) -> Result<Vec<Object>, Error> {
     let stores = &ctx.stores;
     let mut all = stores.secrets.objects_in(namespace)?;
@@ -237,11 +239,15 @@ fn live(ctx: &Context, namespace: &str) -> Result<Vec<Object>, Error> {
     all.extend(stores.gateways.objects_in(namespace)?);
     all.extend(stores.envoy_gateway.objects_in(namespace)?);
     all.retain(|object| {
-        let component = object.label(meta::COMPONENT_LABEL);
-        matches!(
-            component,
-            Some(component::ROUTE | component::SYNC_SECRET | BACKEND)
-        )
+        is_foreign(object)
+            || matches!(
+                object.label(meta::COMPONENT_LABEL),
+                Some(component::ROUTE | component::SYNC_SECRET | BACKEND)
+            )
     });
     Ok(all)
+}
+
+fn is_foreign(object: &Object) -> bool {
+    object.label(meta::MANAGED_BY_LABEL) != Some(meta::MANAGED_BY)
 }

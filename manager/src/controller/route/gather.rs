@@ -61,15 +61,19 @@ pub fn input(ctx: &Context, namespace: &str, owner: &Owner) -> Input {
     }
 }
 
-/// Gateways that somebody else made there. Of the other kinds only our own are watched; one of somebody else's
-/// is found when its name is needed.
+/// What somebody else made there, of the kinds of which all objects are seen. Of the others one is found when its
+/// name is needed.
 fn foreign(ctx: &Context, namespace: &str) -> BTreeSet<ObjectKey> {
-    (ctx.stores.gateways.in_namespace(namespace).iter())
-        .filter(|gateway| !is_ours(&gateway.metadata))
-        .map(|gateway| ObjectKey {
-            kind: Kind::Gateway,
+    let gateways = ctx.stores.gateways.in_namespace(namespace);
+    let gateways = gateways.into_iter().map(|gateway| (Kind::Gateway, gateway));
+    let others = ctx.stores.envoy_gateway.in_namespace(namespace);
+    gateways
+        .chain(others)
+        .filter(|(_, object)| !is_ours(&object.metadata))
+        .map(|(kind, object)| ObjectKey {
+            kind,
             namespace: namespace.to_owned(),
-            name: gateway.name_any(),
+            name: object.name_any(),
         })
         .collect()
 }

@@ -14,7 +14,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams};
-use kube::core::DynamicObject;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,11 +90,14 @@ fn left(ctx: &Context, tenant: &Tenant, namespace: &str, rights: &[Object]) -> L
         + stores.routes.in_namespace(namespace).len()
         + stores.sync_secrets.in_namespace(namespace).len()
         + stores.addresses.in_namespace(namespace).len();
-    let ours = |objects: Vec<Arc<DynamicObject>>| objects.iter().filter(|o| is_ours(&o.metadata)).count();
+    let gateways = stores.gateways.in_namespace(namespace).into_iter();
+    let others = stores.envoy_gateway.in_namespace(namespace).into_iter();
+    let of_envoy_gateway = gateways.chain(others.map(|(_, object)| object));
     let hub_objects = stores.services.in_namespace(namespace).len()
         + stores.deployments.in_namespace(namespace).len()
-        + ours(stores.gateways.in_namespace(namespace))
-        + ours(stores.envoy_gateway.in_namespace(namespace));
+        + of_envoy_gateway
+            .filter(|object| is_ours(&object.metadata))
+            .count();
     Left {
         rights: rights.len(),
         resources,
