@@ -35,6 +35,7 @@ test: ## Everything that CI runs, on a lab of its own, with a summary at the end
 unit: ## Formatting, lints and all tests that need no lab.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p e2e --test stories --test soak -- -D warnings
 	cargo test --workspace --quiet
 
 .PHONY: build

@@ -3,6 +3,9 @@
 pub mod ccm;
 pub mod cut;
 pub mod diagnosis;
+pub mod envoys;
+pub mod no_manager;
+pub mod node_port;
 pub mod served;
 pub mod token;
 

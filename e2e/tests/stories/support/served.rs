@@ -14,7 +14,7 @@ use super::{Scratch, answered, condition, hub_namespace, lab, service_address};
 const LIMIT: Duration = seconds(3600);
 
 /// Waits until nothing of a fleet that an earlier story gave up is left: it would answer, and then go.
-fn only_ready_envoys(tenant: &Cluster) {
+pub fn only_ready_envoys(tenant: &Cluster) {
     let namespace = hub_namespace(tenant);
     let is_envoy = |pod: &Value| {
         pod["metadata"]["name"]
