@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that CI runs, on a lab of its own: formatting, lints, unit tests with real Envoy, the stories, and
-# the Gateway API conformance suite. Ends with a summary; the lab is removed at the end, also after a failure.
+# Everything that CI runs, on a lab of its own: formatting, lints, unit tests with real Envoy, the charts, the stories,
+# and the Gateway API conformance suite. Ends with a summary; the lab is removed at the end, also after a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LAB=${LAB:-kubelb-test}
@@ -34,6 +34,19 @@ conformance() { # the whole suite, or its core where the committed report speaks
   return "$status"
 }
 
+holder_of() { # the first folder of those on standard input that has this program
+  local program=$1 folder
+  while read -r folder; do
+    if [ -x "$folder/$program" ]; then echo "$folder"; return; fi
+  done
+  echo "none of the lab's folders has $program" >&2
+  return 1
+}
+
+charts_with() { # folder of helm
+  PATH=$1:$PATH charts/check.sh
+}
+
 finish() {
   if [ -x "$BIN/lab" ]; then
     if [ "$failed" -ne 0 ]; then "$BIN/lab" logs --to "${TMPDIR:-/tmp}/$LAB-logs" || true; fi
@@ -53,9 +66,11 @@ trap finish EXIT
 step "build" make --no-print-directory build
 step "third-party parts" "$BIN/lab" tools
 # With these, a test that needs real Envoy fails where there is none; without them it would say NOT RUN.
-KUBELB_ENVOY_BIN=$("$BIN/lab" tools | grep '/envoy$')
+parts=$("$BIN/lab" tools)
+KUBELB_ENVOY_BIN=$(grep '/envoy$' <<<"$parts")
 export KUBELB_ENVOY_BIN KUBELB_REQUIRE_REAL=1
 step "unit tests and lints" make --no-print-directory unit
+step "charts" charts_with "$(holder_of helm <<<"$parts")"
 step "lab" "$BIN/lab" up
 step "install" "$BIN/lab" exec -- "$BIN/deploy" --binaries "$BIN" install
 step "install again (must change nothing that runs)" "$BIN/lab" exec -- "$BIN/deploy" --binaries "$BIN" install
