@@ -221,18 +221,35 @@ pub fn text(value: &Value) -> Option<String> {
 
 /// The newest pod of one of our components that is not on its way out.
 pub fn pod(cluster: &Cluster, app: &str) -> Result<Value, String> {
+    pods(cluster, app)?
+        .pop()
+        .ok_or_else(|| "no running pod".to_owned())
+}
+
+/// The pods of one of our components that are not on their way out, the newest last.
+fn pods(cluster: &Cluster, app: &str) -> Result<Vec<Value>, String> {
     let label = format!("app.kubernetes.io/name={app}");
     let mut pods = cluster
         .list(&["pods", "-n", product::NAMESPACE, "-l", &label])
         .map_err(|e| e.to_string())?;
     pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running");
     pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
-    pods.pop().ok_or_else(|| "no running pod".to_owned())
+    Ok(pods)
 }
 
-/// Metrics of the newest pod of one of our components, through the API server's proxy.
+/// Metrics of the newest pod of one of our components.
 pub fn metrics(cluster: &Cluster, app: &str, port: u16) -> Result<String, String> {
-    let pod = pod(cluster, app)?;
+    metrics_of(cluster, &pod(cluster, app)?, port)
+}
+
+/// Metrics of every pod of one of our components.
+pub fn all_metrics(cluster: &Cluster, app: &str, port: u16) -> Result<Vec<String>, String> {
+    let pods = pods(cluster, app)?;
+    pods.iter().map(|pod| metrics_of(cluster, pod, port)).collect()
+}
+
+/// Through the API server's proxy.
+fn metrics_of(cluster: &Cluster, pod: &Value, port: u16) -> Result<String, String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let url = format!(
         "/api/v1/namespaces/{}/pods/{name}:{port}/proxy/metrics",

@@ -4,5 +4,6 @@ mod bounds;
 mod credential;
 mod isolation;
 mod onboarding;
+mod removal;
 mod renewal;
 mod trouble;
