@@ -57,10 +57,12 @@ render kubelb-manager "${known[@]}" --set 'config.endpointCIDRs={192.0.2.0/24},c
   --set 'admissionPolicy.exemptUsers={admin}' --set priorityClassName=system-cluster-critical
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.manager.address=hub.example.com
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,gatewayAPI.enable=false,kubelb.nodeAddressType=InternalIP
+render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.renewCredential=false
 render kubelb-ccm --set clusterName=tenant-a,replicaCount=2,kubelb.clusterSecretName=other
 
 refuse "additional properties 'replicas' not allowed" kubelb-manager --set replicas=3
 refuse "two writers would fight" kubelb-manager --set kubelb.enableLeaderElection=false
+refuse "needs kubelb.tenantAPIServer" kubelb-manager --set-string 'kubelb.tenantAPIServerCA=-----BEGIN CERTIFICATE-----'
 refuse "clusterName is required" kubelb-ccm
 refuse "nodeAddressType" kubelb-ccm --set clusterName=tenant-a,kubelb.nodeAddressType=InternalIp
 refuse "clusterName" kubelb-ccm --set clusterName=Tenant_A

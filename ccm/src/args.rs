@@ -9,10 +9,20 @@ use controller_kit::args::{AdminArgs, LeaseArgs, LogArgs};
 use crate::convert::nodes::NodeAddressType;
 use crate::convert::service::ClassPolicy;
 
+controller_kit::consistent!(Consistency: "renew_credential" => ["credential_secret"]);
+
 /// The agent in a tenant cluster: brings Services of type LoadBalancer and the Gateway API to the hub.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kubelb-ccm", version, about)]
+#[command(
+    name = "kubelb-ccm",
+    version,
+    about,
+    mut_arg("metrics_addr", |arg| arg.default_value(":9445"))
+)]
 pub struct Args {
+    /// Flags that contradict each other are refused.
+    #[command(flatten)]
+    pub consistency: Consistency,
     /// Name of the Tenant on the hub that this cluster is. The credential must be for its namespace.
     #[arg(long, env = "CLUSTER_NAME", value_parser = cluster_name)]
     pub cluster_name: String,
@@ -79,7 +89,7 @@ pub struct Args {
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Gateway API")]
     pub disable_backendtlspolicy_controller: bool,
 
-    /// Probes and metrics; metrics on :9445 unless told.
+    /// Probes and metrics.
     #[command(flatten)]
     pub admin: AdminArgs,
     /// Leader election.
@@ -272,6 +282,33 @@ mod tests {
             check(&["--use-gateway-class=false"]),
             ArgsError::GatewayClassRequired
         );
+    }
+
+    #[test]
+    fn flags_about_what_is_switched_off_are_refused_by_name() {
+        for (switch, flag) in [
+            ("--renew-credential=false", "--credential-secret=other"),
+            (
+                "--enable-leader-election=false",
+                "--leader-election-lease-duration=9s",
+            ),
+        ] {
+            let said = parse(&[switch, flag]).unwrap_err().to_string();
+            let name = flag.split('=').next().unwrap();
+            assert!(
+                said.contains(&format!("{name} has no meaning with {switch}")),
+                "{said}"
+            );
+            assert!(parse(&[switch]).is_ok() && parse(&[flag]).is_ok(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn the_help_tells_the_port_of_the_metrics() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("[default: :9445]"), "{help}");
     }
 
     #[test]

@@ -11,10 +11,22 @@ pub const METRICS_PORT: u16 = 9443;
 /// Port of the xDS server.
 pub const XDS_PORT: u16 = 18000;
 
+/// The API server issues no token for less.
+const SHORTEST_TOKEN_LIFETIME: Duration = Duration::from_secs(600);
+
+controller_kit::consistent!(Consistency: "enable_gateway_api" => ["gateway_class"]);
+
 /// Runs load balancing for many clusters on this one.
 #[derive(Debug, Parser)]
-#[command(name = "kubelb-manager", version)]
+#[command(
+    name = "kubelb-manager",
+    version,
+    mut_arg("metrics_addr", |arg| arg.default_value(":9443"))
+)]
 pub struct Args {
+    /// Flags that contradict each other are refused.
+    #[command(flatten)]
+    pub consistency: Consistency,
     /// Address of the xDS server for the tenants' Envoys.
     #[arg(long, default_value = ":18000")]
     pub listen_address: BindAddress,
@@ -42,13 +54,13 @@ pub struct Args {
     pub gateway_class: String,
     /// URL at which tenants reach the hub's API server, such as https://hub.example.com:6443. The address that
     /// the manager itself uses unless told; that is of no use to tenants where it is inside the hub.
-    #[arg(long, env = "TENANT_API_SERVER")]
+    #[arg(long, env = "TENANT_API_SERVER", value_parser = https_url)]
     pub tenant_api_server: Option<String>,
-    /// CA of that URL, PEM. The CA of the manager's own connection unless told.
-    #[arg(long)]
+    /// File with the CA of that URL, PEM. The CA of the manager's own connection unless told.
+    #[arg(long, requires = "tenant_api_server")]
     pub tenant_api_server_ca_file: Option<PathBuf>,
-    /// How long a tenant's token is good. It is renewed after a third of that.
-    #[arg(long, default_value = "168h", value_parser = duration)]
+    /// How long a tenant's token is good, ten minutes at least. It is renewed after a third of that.
+    #[arg(long, default_value = "168h", value_parser = token_lifetime)]
     pub tenant_token_lifetime: Duration,
     /// Name of the Service in front of the xDS server, in the manager's namespace.
     #[arg(long, default_value = "kubelb-manager-xds")]
@@ -62,6 +74,25 @@ pub struct Args {
     /// Logging.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+fn https_url(text: &str) -> Result<String, String> {
+    let bad = || format!("{text:?} is no URL such as https://hub.example.com:6443");
+    let uri: http::Uri = text.parse().map_err(|_| bad())?;
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    if uri.scheme() == Some(&http::uri::Scheme::HTTPS) && has_host && uri.query().is_none() {
+        Ok(text.to_owned())
+    } else {
+        Err(bad())
+    }
+}
+
+fn token_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = duration(text)?;
+    if lifetime < SHORTEST_TOKEN_LIFETIME {
+        return Err("no token is issued for less than 10m".to_owned());
+    }
+    Ok(lifetime)
 }
 
 #[cfg(test)]
@@ -82,5 +113,76 @@ mod tests {
             (args.gateway_class.as_str(), args.xds_service_name.as_str()),
             ("kubelb", "kubelb-manager-xds")
         );
+    }
+
+    /// What is said to these flags; nothing if they are taken.
+    fn refusal(flags: &[&str]) -> String {
+        let parsed = Args::try_parse_from([&["kubelb-manager"][..], flags].concat());
+        parsed.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_help_tells_the_port_of_the_metrics() {
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("[default: :9443]"), "{help}");
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused_by_name() {
+        for (flags, words) in [
+            (
+                &["--enable-gateway-api=false", "--gateway-class=mine"][..],
+                "--gateway-class has no meaning with --enable-gateway-api=false",
+            ),
+            (&["--tenant-api-server-ca-file=/ca.crt"], "--tenant-api-server <"),
+            (
+                &[
+                    "--enable-leader-election=false",
+                    "--leader-election-retry-period=1s",
+                ],
+                "--leader-election-retry-period has no meaning with --enable-leader-election=false",
+            ),
+        ] {
+            let said = refusal(flags);
+            assert!(said.contains(words), "{flags:?}: {said}");
+        }
+        for flags in [
+            &["--enable-gateway-api=false"][..],
+            &["--gateway-class=mine"],
+            &[
+                "--tenant-api-server=https://hub.example.com",
+                "--tenant-api-server-ca-file=/ca.crt",
+            ],
+            &["--enable-leader-election=false"],
+        ] {
+            assert_eq!(refusal(flags), "", "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_refused_by_name() {
+        for url in [
+            "",
+            "hub.example.com:6443",
+            "http://hub.example.com",
+            "https://",
+            "https:///x",
+            "https://h?x=y",
+        ] {
+            let said = refusal(&[&format!("--tenant-api-server={url}")]);
+            assert!(said.contains("--tenant-api-server"), "{url:?}: {said}");
+        }
+        for url in [
+            "https://hub.example.com:6443",
+            "https://[2001:db8::1]:6443/",
+            "https://192.0.2.1/hub",
+        ] {
+            assert_eq!(refusal(&[&format!("--tenant-api-server={url}")]), "", "{url}");
+        }
+        for lifetime in ["0s", "9m59s", "a week"] {
+            let said = refusal(&[&format!("--tenant-token-lifetime={lifetime}")]);
+            assert!(said.contains("--tenant-token-lifetime"), "{lifetime}: {said}");
+        }
+        assert_eq!(refusal(&["--tenant-token-lifetime=10m"]), "");
     }
 }

@@ -1,12 +1,14 @@
 //! Command-line arguments that the binaries share, under the names that are known from earlier versions.
 
 mod address;
+mod consistent;
 
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 
 pub use address::{AddressError, BindAddress};
+pub use consistent::refuse_without;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -34,7 +36,7 @@ pub struct LogArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Probes and metrics")]
 pub struct AdminArgs {
-    /// Address of /metrics, such as ":9445"; "0" turns it off. The default is the binary's.
+    /// Address of /metrics; "0" turns it off.
     #[arg(long)]
     pub metrics_addr: Option<BindAddress>,
     /// Address of /livez, /readyz and /log-level; "0" turns it off.
@@ -51,10 +53,21 @@ impl AdminArgs {
     }
 }
 
+crate::consistent!(LeaseConsistency:
+    "enable_leader_election" => [
+        "leader_election_lease_duration",
+        "leader_election_renew_deadline",
+        "leader_election_retry_period",
+    ],
+);
+
 /// Leader election.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Leader election")]
 pub struct LeaseArgs {
+    /// Flags that contradict each other are refused.
+    #[command(flatten)]
+    pub consistency: LeaseConsistency,
     /// Only the replica that holds a lease writes. Without this, the process takes itself for the only one.
     #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_leader_election: bool,
@@ -148,6 +161,33 @@ mod tests {
         assert_eq!(cli.lease.leader_election_lease_duration, Duration::from_secs(15));
         assert_eq!(cli.lease.leader_election_renew_deadline, Duration::from_secs(10));
         assert_eq!(cli.lease.leader_election_retry_period, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn timing_without_leader_election_is_refused() {
+        let refusal = |flags: &[&str]| {
+            let parsed = Cli::try_parse_from([&["x"][..], flags].concat());
+            parsed.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for flag in [
+            "--leader-election-lease-duration",
+            "--leader-election-renew-deadline",
+            "--leader-election-retry-period",
+        ] {
+            let timing = format!("{flag}=3s");
+            let said = refusal(&["--enable-leader-election=false", &timing]);
+            assert!(
+                said.contains(&format!(
+                    "{flag} has no meaning with --enable-leader-election=false"
+                )),
+                "{said}"
+            );
+            assert_eq!(refusal(&[&timing]), "");
+        }
+        assert_eq!(
+            refusal(&["--enable-leader-election=false", "--leader-election-identity=me"]),
+            ""
+        );
     }
 
     #[test]
