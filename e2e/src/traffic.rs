@@ -123,7 +123,7 @@ fn head(body: &str) -> String {
 /// every one also tests that new connections are taken.
 #[derive(Debug)]
 pub struct Stream {
-    stop: Arc<AtomicBool>,
+    stop: StopWhenDropped,
     count: Arc<AtomicU64>,
     worker: JoinHandle<Vec<String>>,
 }
@@ -137,6 +137,15 @@ pub struct StreamReport {
     pub failures: Vec<String>,
 }
 
+/// A story that fails leaves no traffic behind for the next one.
+struct StopWhenDropped(Arc<AtomicBool>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Stream {
     /// Begins. It ends by itself after `limit`.
     #[must_use]
@@ -147,7 +156,11 @@ impl Stream {
             let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));
             move || stream(&url, host.as_deref(), pause, limit, &stop, &count)
         });
-        Self { stop, count, worker }
+        Self {
+            stop: StopWhenDropped(stop),
+            count,
+            worker,
+        }
     }
 
     /// Requests sent until now.
@@ -159,13 +172,13 @@ impl Stream {
     /// Ends it and tells how it went.
     #[must_use]
     pub fn end(self) -> StreamReport {
-        self.stop.store(true, Ordering::Relaxed);
-        let failures = self
-            .worker
+        let Self { stop, count, worker } = self;
+        drop(stop);
+        let failures = worker
             .join()
             .unwrap_or_else(|_| vec!["the worker broke".to_owned()]);
         StreamReport {
-            sent: self.count.load(Ordering::Relaxed),
+            sent: count.load(Ordering::Relaxed),
             failures,
         }
     }

@@ -88,7 +88,12 @@ fn bootstrap(input: &BootstrapInput) -> Value {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {
+                    "cluster_name": XDS_CLUSTER,
+                    // Unless told, an Envoy may stay away for half a minute after a control plane that was away is
+                    // back, and so does whatever changed meanwhile. Delays are drawn at random up to the ceiling.
+                    "retry_policy": {"retry_back_off": {"base_interval": "0.5s", "max_interval": "4s"}},
+                }}],
             },
             "cds_config": ads(),
             "lds_config": ads(),
