@@ -31,6 +31,7 @@ mod grants;
 mod hostname;
 mod index;
 mod infrastructure;
+mod key_pair;
 mod kind;
 mod listener;
 mod listener_set;

@@ -1,12 +1,13 @@
 //! Whether a Secret can serve as a certificate with its key.
 //!
-//! Only the form is checked: a chain and a key that can be read. Dates and trust are the client's business.
+//! A chain and a key that can be read, and that belong together. Dates and trust are the client's business.
 
 use k8s_openapi::api::core::v1::Secret;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::index::Index;
+use crate::key_pair;
 use crate::kind::ObjectRef;
 use crate::model::SecretReference;
 use crate::outcome::SecretRef;
@@ -45,7 +46,7 @@ fn tls_problem(secret: &Secret) -> Option<String> {
     let Some(key) = content("tls.key") else {
         return Some("it has no key tls.key".to_owned());
     };
-    certificate_problem("tls.crt", certificate).or_else(|| key_problem(key).map(str::to_owned))
+    certificate_problem("tls.crt", certificate).or_else(|| key_pair::problem(certificate, key))
 }
 
 /// What is wrong with the certificates under a key.
@@ -59,12 +60,6 @@ pub(crate) fn certificate_problem(key: &str, pem: &[u8]) -> Option<String> {
         chain if chain.iter().all(readable) => None,
         _ => Some(format!("{key} holds a certificate that cannot be read")),
     }
-}
-
-fn key_problem(pem: &[u8]) -> Option<&'static str> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .is_err()
-        .then_some("tls.key holds no private key")
 }
 
 /// The certificate behind a reference of `from`. The grant is asked for first: whether a Secret exists in another namespace
@@ -157,6 +152,16 @@ mod tests {
         assert_eq!(
             problem(forged, "").as_deref(),
             Some("tls.crt holds a certificate that cannot be read")
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_a_problem() {
+        let [one, other] =
+            [(), ()].map(|()| rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap());
+        assert_eq!(
+            problem(&one.cert.pem(), &other.signing_key.serialize_pem()).as_deref(),
+            Some("the private key in tls.key does not belong to the certificate in tls.crt")
         );
     }
 
