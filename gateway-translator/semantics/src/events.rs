@@ -8,8 +8,10 @@ use crate::infrastructure;
 use crate::kind::ObjectRef;
 use crate::listener::JudgedListener;
 use crate::listener_set::{self, JudgedListenerSet};
+use crate::parent;
 use crate::reason::{self, Verdict};
 use crate::route::JudgedRoute;
+use crate::unknown;
 
 /// Weight of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,11 +78,14 @@ pub(crate) fn all(judged: Judged) -> Vec<Event> {
 
 fn gateway_events(index: &Index, gateway: &JudgedGateway, events: &mut Vec<Event>) {
     let certificate = gateway.client_certificate.as_ref();
+    let closed = parent::listener_sets_unknown(&gateway.object.spec);
+    let closed = closed.map(|field| Verdict::new(reason::UNSUPPORTED_VALUE, unknown::message(&field)));
     let news = gateway::refusal(index, gateway)
         .into_iter()
         .chain(gateway.address_problem.clone())
         .chain(certificate.and_then(|certificate| certificate.as_ref().err().cloned()))
         .chain(infrastructure::refusal(index, gateway))
+        .chain(closed)
         .chain(about_listeners(&gateway.listeners));
     let object = &gateway.object.reference;
     events.extend(news.map(|verdict| warning(object, verdict)));

@@ -14,6 +14,7 @@ use crate::model::{FrontendTls, FrontendTlsConfig, GatewaySpec, Object};
 use crate::outcome::{AuthorityRef, SecretRef};
 use crate::reason::{self, Verdict};
 use crate::secret;
+use crate::unknown;
 
 /// How clients' certificates are checked on the HTTPS listeners of a Gateway and of its ListenerSets.
 #[derive(Debug, Default)]
@@ -177,6 +178,10 @@ pub(crate) fn client_certificate(
     gateway: &Object<GatewaySpec>,
 ) -> Option<Result<SecretRef, Verdict>> {
     let backend = gateway.spec.tls.as_ref()?.backend.as_ref()?;
+    if let Some(field) = unknown::in_backend_tls(backend, "spec.tls.backend") {
+        let message = unknown::message(&field);
+        return Some(Err(Verdict::new(reason::INVALID_CLIENT_CERTIFICATE_REF, message)));
+    }
     let reference = backend.client_certificate_ref.as_ref()?;
     let path = "spec.tls.backend.clientCertificateRef";
     Some(secret::resolve(

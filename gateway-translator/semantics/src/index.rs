@@ -17,6 +17,7 @@ use crate::mirror::{SERVICE_NAME_LABEL, SLICE_MANAGED_BY, SLICE_MANAGED_BY_LABEL
 use crate::model::{self, ClassSpec, GatewaySpec, GrantSpec, ListenerSetSpec, Object, PolicySpec, RouteSpec};
 use crate::reason;
 use crate::snapshot::{AuthorityFacts, HubFacts, RefusedService, SecretFacts, Settings, Snapshot};
+use crate::unknown;
 
 /// Namespace and name.
 pub(crate) type Key<'a> = (&'a str, &'a str);
@@ -76,11 +77,7 @@ impl<'a> Index<'a> {
         };
         let policies = read(ObjectKind::BackendTlsPolicy, policies, &mut malformed);
         let policies = policies.map(by_name).collect();
-        let grants = Grants::new(read::<GrantSpec>(
-            ObjectKind::ReferenceGrant,
-            &input.reference_grants,
-            &mut malformed,
-        ));
+        let grants = Grants::new(grants(&input.reference_grants, &mut malformed).into_iter());
         let routes = RouteKind::ALL
             .into_iter()
             .filter(|kind| kind.enabled(settings))
@@ -171,6 +168,22 @@ fn read<'a, S: DeserializeOwned>(
     readable.retain(|object| object.meta.deletion_timestamp.is_none());
     readable.sort_by(|a, b| a.reference.cmp(&b.reference));
     readable.into_iter()
+}
+
+/// Grants of which every field is known. What another one grants is not known, so it grants nothing.
+fn grants<'a>(
+    objects: &'a [Arc<Value>],
+    malformed: &mut Vec<(ObjectRef, String)>,
+) -> Vec<Object<'a, GrantSpec>> {
+    let mut known: Vec<_> = read::<GrantSpec>(ObjectKind::ReferenceGrant, objects, malformed).collect();
+    known.retain(|grant| {
+        let field = unknown::in_grant(&grant.spec);
+        let problem = field.map(|field| (grant.reference.clone(), unknown::message(&field)));
+        let is_known = problem.is_none();
+        malformed.extend(problem);
+        is_known
+    });
+    known
 }
 
 fn routes<'a>(

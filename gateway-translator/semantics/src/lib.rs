@@ -49,6 +49,7 @@ mod selector;
 mod shadow;
 mod snapshot;
 mod status;
+mod unknown;
 mod winner;
 
 pub use authority::referenced_authorities;

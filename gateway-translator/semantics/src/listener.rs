@@ -9,6 +9,7 @@ use crate::model::{Listener, RouteGroupKind};
 use crate::outcome::SecretRef;
 use crate::reason::{self, Verdict};
 use crate::secret;
+use crate::unknown;
 
 /// A listener with all that can be said of it in the tenant cluster.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ fn judge_alone<'a>(
         .filter(|_| protocol == ListenerProtocol::Https);
     let (supported_kinds, bad_kinds) = route_kinds(index, protocol, spec, path);
     let refusal = tls_refusal(protocol, spec, path)
+        .or_else(|| unknown_refusal(spec, path))
         .or_else(|| domain_refusal(index, spec, path))
         .or_else(|| clients.and_then(|check| check.refusal.clone()));
     let bad_clients = clients.and_then(|check: &Validation| check.unresolved.clone());
@@ -192,6 +194,13 @@ fn tls_refusal(protocol: ListenerProtocol, spec: &Listener, path: &str) -> Optio
     let message =
         format!("{path}.tls.frontendValidation is not supported, use spec.tls.frontend of the Gateway");
     Some(Verdict::new(reason::UNSUPPORTED_VALUE, message))
+}
+
+/// Who may attach is not known.
+fn unknown_refusal(spec: &Listener, path: &str) -> Option<Verdict> {
+    let allowed = spec.allowed_routes.as_ref()?;
+    let field = unknown::in_allowed_routes(allowed, &format!("{path}.allowedRoutes"))?;
+    Some(Verdict::new(reason::UNSUPPORTED_VALUE, unknown::message(&field)))
 }
 
 fn domain_refusal(index: &Index, spec: &Listener, path: &str) -> Option<Verdict> {

@@ -18,6 +18,7 @@ use crate::model::{ListenerSetSpec, Object};
 use crate::outcome::ListenerSetStatus;
 use crate::parent;
 use crate::reason::{self, Verdict};
+use crate::unknown;
 
 /// The ListenerSets whose Gateway is ours, by namespace and name.
 pub(crate) type ListenerSets<'a> = BTreeMap<(String, String), JudgedListenerSet<'a>>;
@@ -101,7 +102,7 @@ fn judge_one<'a>(
     Some(JudgedListenerSet {
         object,
         scope: GatewayScope::Tenant,
-        refusal: refusal(index, gateway, own),
+        refusal: unknown_refusal(object).or_else(|| refusal(index, gateway, own)),
         gateway: key,
         listeners,
     })
@@ -164,10 +165,15 @@ fn judge_shared<'a>(
     Some(JudgedListenerSet {
         object,
         scope: GatewayScope::Hub,
-        refusal: shared_refusal(index, shared),
+        refusal: unknown_refusal(object).or_else(|| shared_refusal(index, shared)),
         gateway: key,
         listeners,
     })
+}
+
+fn unknown_refusal(object: &Object<ListenerSetSpec>) -> Option<Verdict> {
+    let field = unknown::in_parent_ref(&object.spec.parent_ref, "spec.parentRef")?;
+    Some(Verdict::new(reason::UNSUPPORTED_VALUE, unknown::message(&field)))
 }
 
 fn shared_refusal(index: &Index, shared: &SharedGateway) -> Option<Verdict> {
@@ -190,6 +196,10 @@ fn refusal(index: &Index, gateway: &JudgedGateway, namespace: &str) -> Option<Ve
     if gateway.refusal.is_some() {
         let message = format!("{named} is not accepted");
         return Some(Verdict::new(reason::PARENT_NOT_ACCEPTED, message));
+    }
+    if let Some(field) = parent::listener_sets_unknown(&gateway.object.spec) {
+        let message = format!("{named}: {}", unknown::message(&field));
+        return Some(Verdict::new(reason::NOT_ALLOWED, message));
     }
     (!parent::listener_set_namespaces(&gateway.object.spec, &reference.namespace).admit(index, namespace))
         .then(|| {

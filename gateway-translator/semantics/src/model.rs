@@ -1,13 +1,19 @@
 //! What we must understand of the tenant's objects, and no more: unknown fields and values pass.
+//!
+//! Unknown fields in what is judged here and means nothing to the hub are kept by name, for
+//! [`unknown`](crate::unknown).
 
 use std::collections::BTreeMap;
 
 use api::v1alpha1::ParentKind;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use crate::kind::{GATEWAY_GROUP, ObjectKind, ObjectRef};
+
+/// Fields that nobody knows, by name.
+pub(crate) type Others = BTreeMap<String, IgnoredAny>;
 
 /// An object with its typed spec, and as it was written.
 #[derive(Debug, Clone)]
@@ -117,6 +123,8 @@ pub(crate) struct Infrastructure {
 #[serde(default)]
 pub(crate) struct AllowedListeners {
     pub namespaces: Option<RouteNamespaces>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -138,6 +146,8 @@ pub(crate) struct GatewayTls {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct GatewayBackendTls {
     pub client_certificate_ref: Option<SecretReference>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -194,6 +204,8 @@ pub(crate) struct SecretReference {
     pub kind: Option<String>,
     pub namespace: Option<String>,
     pub name: String,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -201,6 +213,8 @@ pub(crate) struct SecretReference {
 pub(crate) struct AllowedRoutes {
     pub namespaces: Option<RouteNamespaces>,
     pub kinds: Vec<RouteGroupKind>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -208,6 +222,8 @@ pub(crate) struct AllowedRoutes {
 pub(crate) struct RouteNamespaces {
     pub from: Option<String>,
     pub selector: Option<LabelSelector>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -215,6 +231,8 @@ pub(crate) struct RouteNamespaces {
 pub(crate) struct LabelSelector {
     pub match_labels: BTreeMap<String, String>,
     pub match_expressions: Vec<LabelRequirement>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -223,6 +241,8 @@ pub(crate) struct LabelRequirement {
     pub key: String,
     pub operator: String,
     pub values: Vec<String>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -230,6 +250,8 @@ pub(crate) struct LabelRequirement {
 pub(crate) struct RouteGroupKind {
     pub group: Option<String>,
     pub kind: String,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 /// What every kind of route has. Rules stay raw: references are found by path.
@@ -291,6 +313,8 @@ pub(crate) struct ParentRef {
     pub name: String,
     pub section_name: Option<String>,
     pub port: Option<i64>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 impl ParentRef {
@@ -329,6 +353,8 @@ pub(crate) struct TargetRef {
 pub(crate) struct GrantSpec {
     pub from: Vec<GrantFrom>,
     pub to: Vec<GrantTo>,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -337,6 +363,8 @@ pub(crate) struct GrantFrom {
     pub group: String,
     pub kind: String,
     pub namespace: String,
+    #[serde(flatten)]
+    pub others: Others,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -345,4 +373,6 @@ pub(crate) struct GrantTo {
     pub group: String,
     pub kind: String,
     pub name: Option<String>,
+    #[serde(flatten)]
+    pub others: Others,
 }

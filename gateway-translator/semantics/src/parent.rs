@@ -9,6 +9,7 @@ use crate::listener::JudgedListener;
 use crate::listener_set::JudgedListenerSet;
 use crate::model::{self, GatewaySpec, LabelSelector, Listener};
 use crate::selector;
+use crate::unknown;
 
 /// A Gateway or ListenerSet that is ours to judge routes against.
 #[derive(Debug)]
@@ -150,21 +151,27 @@ fn shared_listener(listener: &SharedListener) -> ParentListener<'_> {
 }
 
 fn namespaces<'a>(listener: &'a Listener, own: &'a str) -> RouteNamespaces<'a> {
-    let allowed = listener
-        .allowed_routes
-        .as_ref()
-        .and_then(|allowed| allowed.namespaces.as_ref());
-    namespaces_of(allowed, "Same", own)
+    let allowed = listener.allowed_routes.as_ref();
+    if allowed.is_some_and(|allowed| unknown::in_allowed_routes(allowed, "").is_some()) {
+        return RouteNamespaces::None;
+    }
+    let namespaces = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    namespaces_of(namespaces, "Same", own)
 }
 
 /// Namespaces whose ListenerSets may attach to a Gateway.
 pub(crate) fn listener_set_namespaces<'a>(spec: &'a GatewaySpec, own: &'a str) -> RouteNamespaces<'a> {
     let allowed = spec.allowed_listeners.as_ref();
-    namespaces_of(
-        allowed.and_then(|allowed| allowed.namespaces.as_ref()),
-        "None",
-        own,
-    )
+    if listener_sets_unknown(spec).is_some() {
+        return RouteNamespaces::None;
+    }
+    let namespaces = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    namespaces_of(namespaces, "None", own)
+}
+
+/// The field that makes it unknown whose ListenerSets may attach to a Gateway.
+pub(crate) fn listener_sets_unknown(spec: &GatewaySpec) -> Option<String> {
+    unknown::in_allowed_listeners(spec.allowed_listeners.as_ref()?, "spec.allowedListeners")
 }
 
 fn namespaces_of<'a>(

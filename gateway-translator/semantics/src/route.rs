@@ -2,6 +2,7 @@
 
 use api::condition::ConditionValue;
 use api::v1alpha1::{GatewayReference, GatewayScope, ParentDecision, ParentKind};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::attach;
@@ -16,6 +17,7 @@ use crate::outcome::ParentStatus;
 use crate::parent::{self, Parent};
 use crate::policy::Policies;
 use crate::reason::{self, Verdict};
+use crate::unknown;
 
 /// A route with all that can be said of it in the tenant cluster.
 #[derive(Debug)]
@@ -111,10 +113,14 @@ pub(crate) fn judge<'a>(
         malformed: Vec::new(),
     };
     for (position, reference) in object.spec.parent_refs.iter().enumerate() {
-        match serde_json::from_value::<ParentRef>(reference.clone()) {
-            Ok(parsed) => judge_parent(index, owners, reference, &parsed, &mut judged),
+        let path = format!("spec.parentRefs[{position}]");
+        match ParentRef::deserialize(reference) {
+            Ok(parsed) => {
+                let unknown = unknown::in_parent_ref(&parsed, &path);
+                judge_parent(index, owners, reference, (&parsed, unknown), &mut judged);
+            }
             Err(error) => {
-                let message = format!("spec.parentRefs[{position}] cannot be read: {error}");
+                let message = format!("{path} cannot be read: {error}");
                 judged.malformed.push(Verdict::new(reason::MALFORMED, message));
             }
         }
@@ -132,7 +138,7 @@ fn judge_parent(
     index: &Index,
     owners: Owners,
     reference: &Value,
-    parsed: &ParentRef,
+    (parsed, unknown): (&ParentRef, Option<String>),
     judged: &mut JudgedRoute,
 ) {
     let namespace = parsed
@@ -151,7 +157,10 @@ fn judge_parent(
             return;
         }
     };
-    let attached = attach_to(index, judged.object, parsed, &parent);
+    let attached = match unknown {
+        Some(field) => Err(Verdict::new(reason::UNSUPPORTED_VALUE, unknown::message(&field))),
+        None => attach_to(index, judged.object, parsed, &parent),
+    };
     judged.parents.push(JudgedParent {
         reference: with_defaults(reference),
         scope: parent.scope,

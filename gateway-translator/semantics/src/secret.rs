@@ -13,6 +13,7 @@ use crate::model::SecretReference;
 use crate::outcome::SecretRef;
 use crate::reason::{self, Verdict};
 use crate::snapshot::SecretFacts;
+use crate::unknown;
 
 /// Type of a Secret that holds a certificate with its key.
 pub(crate) const TLS_TYPE: &str = "kubernetes.io/tls";
@@ -77,7 +78,11 @@ pub(crate) fn resolve(
         kind,
         namespace,
         name,
+        others: _,
     } = reference;
+    if let Some(field) = unknown::in_secret_reference(reference, path) {
+        return Err(invalid(unknown::message(&field)));
+    }
     let (group, kind) = (
         group.as_deref().unwrap_or_default(),
         kind.as_deref().unwrap_or("Secret"),

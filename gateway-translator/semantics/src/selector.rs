@@ -10,6 +10,7 @@ pub(crate) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String
     let LabelSelector {
         match_labels,
         match_expressions,
+        others: _,
     } = selector;
     match_labels
         .iter()
@@ -24,6 +25,7 @@ fn fulfils(requirement: &LabelRequirement, labels: &BTreeMap<String, String>) ->
         key,
         operator,
         values,
+        others: _,
     } = requirement;
     let value = labels.get(key);
     match operator.as_str() {

@@ -44,9 +44,10 @@ fn read_cases() -> Vec<Value> {
         fields.entry("gatewayClasses").or_insert_with(|| {
             json!([{"metadata": {"name": "kubelb"}, "spec": {"controllerName": "kubelb.k8c.io/gateway-controller"}}])
         });
-        fields
-            .entry("hub")
-            .or_insert_with(|| json!({"state": {"allowedDomains": ["**"]}}));
+        let hub = fields.entry("hub").or_insert_with(|| json!({}));
+        let hub = hub.as_object_mut().unwrap();
+        hub.entry("state")
+            .or_insert_with(|| json!({"allowedDomains": ["**"]}));
         case
     };
     paths.iter().map(read).collect()
@@ -202,6 +203,147 @@ fn merges_settle(existing: &Value, outcome: &Outcome) {
     }
     for (object, parents) in &outcome.statuses.routes {
         settle(&|existing| merge_route_parents(existing, parents, "ours", object.generation, &now));
+    }
+}
+
+/// Objects with everything that is judged here and means nothing to the hub.
+fn judged_here() -> Value {
+    let selector = json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "team", "operator": "In", "values": ["a"]}]});
+    let certificate = json!({"group": "", "kind": "Secret", "namespace": "certs", "name": "cert"});
+    let allowed = |kind: &str| {
+        json!({"namespaces": {"from": "Selector", "selector": selector},
+            "kinds": [{"group": "gateway.networking.k8s.io", "kind": kind}]})
+    };
+    let listener = |name: &str, port: u16| {
+        json!({"name": name, "port": port, "protocol": "HTTPS", "hostname": "a.example.com",
+            "tls": {"certificateRefs": [certificate]}, "allowedRoutes": allowed("HTTPRoute")})
+    };
+    let parent = |kind: &str, namespace: &str, name: &str, section: &str| {
+        json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace, "name": name,
+            "sectionName": section})
+    };
+    let object = |namespace: &str, name: &str, spec: Value| json!({"metadata": {"namespace": namespace, "name": name, "uid": name, "generation": 1}, "spec": spec});
+    let route = |reference: Value| {
+        json!({"parentRefs": [reference], "hostnames": ["a.example.com"],
+            "rules": [{"backendRefs": [{"namespace": "other", "name": "api", "port": 80}]}]})
+    };
+    let from = |kind: &str, namespace: &str| json!({"group": "gateway.networking.k8s.io", "kind": kind, "namespace": namespace});
+    json!({
+        "gatewayClasses": [{"metadata": {"name": "kubelb"}, "spec": {"controllerName": "kubelb.k8c.io/gateway-controller"}}],
+        "gateways": [object("infra", "web", json!({
+            "gatewayClassName": "kubelb",
+            "listeners": [listener("https", 443)],
+            "allowedListeners": {"namespaces": {"from": "Selector", "selector": selector}},
+            "tls": {"backend": {"clientCertificateRef": certificate}},
+        }))],
+        "listenerSets": [object("shop", "more", json!({
+            "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "infra", "name": "web"},
+            "listeners": [listener("more", 8443)],
+        }))],
+        "httpRoutes": [
+            object("shop", "on-gateway", route(parent("Gateway", "infra", "web", "https"))),
+            object("shop", "on-set", route(parent("ListenerSet", "shop", "more", "more"))),
+        ],
+        "referenceGrants": [
+            object("certs", "certs", json!({"from": [from("Gateway", "infra"), from("ListenerSet", "shop")],
+                "to": [{"group": "", "kind": "Secret", "name": "cert"}]})),
+            object("other", "services", json!({"from": [from("HTTPRoute", "shop")], "to": [{"group": "", "kind": "Service"}]})),
+        ],
+        "namespaces": [{"name": "shop", "labels": {"team": "a"}}],
+        "secrets": [{"namespace": "certs", "name": "cert", "uid": "cert", "type": "kubernetes.io/tls"}],
+        "services": [{"metadata": {"namespace": "other", "name": "api"},
+            "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}}],
+        "hub": {"state": {"allowedDomains": ["**"]}},
+    })
+}
+
+/// Pointers to every object in what is judged here. In `matchLabels` any name may stand.
+fn judged_places(value: &Value, at: &str, is_judged: bool, found: &mut Vec<String>) {
+    const JUDGED: [&str; 6] = [
+        "parentRefs",
+        "parentRef",
+        "allowedRoutes",
+        "allowedListeners",
+        "certificateRefs",
+        "backend",
+    ];
+    match value {
+        Value::Object(fields) => {
+            if is_judged {
+                found.push(at.to_owned());
+            }
+            for (name, child) in fields.iter().filter(|(name, _)| *name != "matchLabels") {
+                let is_grant = at.starts_with("/referenceGrants/") && name == "spec";
+                let is_judged = is_judged || is_grant || JUDGED.contains(&name.as_str());
+                judged_places(child, &format!("{at}/{name}"), is_judged, found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, child) in items.iter().enumerate() {
+                judged_places(child, &format!("{at}/{index}"), is_judged, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// All that is let in, in words.
+fn let_in(outcome: &Outcome) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (uid, route) in &outcome.routes {
+        for parent in &route.spec.parents {
+            all.extend(
+                parent
+                    .listeners
+                    .iter()
+                    .map(|listener| format!("{uid} on {}/{listener}", parent.name)),
+            );
+        }
+        for backend in route
+            .spec
+            .backends
+            .iter()
+            .filter(|backend| backend.service.is_some())
+        {
+            all.insert(format!("{uid} to {}", backend.pointer));
+        }
+        if let Some(gateway) = &route.spec.gateway {
+            all.extend(gateway.listener_sets.then(|| format!("sets on {uid}")));
+            all.extend(
+                gateway
+                    .backend_client_certificate
+                    .iter()
+                    .map(|name| format!("{uid} shows {name}")),
+            );
+            let certificates = gateway.listeners.iter().flat_map(|listener| {
+                let of = move |name: &String| format!("{uid}/{} with {name}", listener.name);
+                listener.certificates.iter().map(of)
+            });
+            all.extend(certificates);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_field_that_nobody_knows_in_what_is_judged_here_lets_less_in_and_is_named() {
+    let whole = judged_here();
+    let before = let_in(&run(&whole));
+    assert_eq!(before.len(), 8, "{before:?}");
+    let mut places = Vec::new();
+    judged_places(&whole, "", false, &mut places);
+    assert!(places.len() > 25, "{places:?}");
+    for at in places {
+        let mut case = whole.clone();
+        case.pointer_mut(&at).unwrap()["unheardOf"] = json!({"marker": true});
+        let outcome = run(&case);
+        let after = let_in(&outcome);
+        assert!(after.is_subset(&before) && after != before, "{at}: {after:?}");
+        let is_named = outcome
+            .events
+            .iter()
+            .any(|event| event.message.contains(".unheardOf is not supported"));
+        assert!(is_named, "{at}: {:?}", outcome.events);
     }
 }
 
