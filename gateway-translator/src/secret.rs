@@ -1,5 +1,7 @@
 //! SyncSecret to Secret: content, and a type from an allow-list.
 
+mod pair;
+
 use std::collections::BTreeMap;
 
 use api::v1alpha1::{SyncSecret, SyncSecretType, route_condition as condition};
@@ -54,7 +56,20 @@ fn certificate(name: &str, data: &Data) -> Result<Data, Problem> {
             .ok_or_else(|| Problem::new(condition::REASON_SECRET_NOT_FOUND, message))?;
         Ok((key.to_owned(), content.clone()))
     };
-    TLS_KEYS.into_iter().map(pick).collect()
+    let picked: Data = TLS_KEYS.into_iter().map(pick).collect::<Result<_, Problem>>()?;
+    let problem = |key: &str, what: &str| {
+        let message = format!("SyncSecret {name}: {key} {what}.");
+        Err(Problem::new(condition::REASON_SECRET_NOT_FOUND, message))
+    };
+    let content = |key: &str| picked.get(key).map_or(&[][..], |content| content.0.as_slice());
+    let [chain, key] = TLS_KEYS;
+    if let Some(what) = pair::chain_problem(content(chain)) {
+        return problem(chain, &what);
+    }
+    match pair::key_problem(content(key)) {
+        Some(what) => problem(key, what),
+        None => Ok(picked),
+    }
 }
 
 /// Envoy takes all of an authority's certificates or none of its configuration, so that each is looked at.

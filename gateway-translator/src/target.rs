@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) certificates: BTreeSet<&'a str>,
     /// SyncSecrets with certificate authorities that a hub Secret is made from.
     pub(crate) authorities: BTreeSet<&'a str>,
+    /// SyncSecrets that no hub Secret is made from, and why.
+    pub(crate) refused_secrets: &'a BTreeMap<String, Problem>,
 }
 
 impl Context<'_> {

@@ -41,6 +41,7 @@ pub fn translate(input: &Input, settings: &Settings) -> Output {
         settings,
         certificates: arrived(SyncSecretType::Tls),
         authorities: arrived(SyncSecretType::Opaque),
+        refused_secrets: &output.secret_problems,
     };
 
     let mut drafts = drafts(&context, &mut output.verdicts);

@@ -10,4 +10,5 @@ mod documentation;
 mod golden;
 mod precedence;
 mod props;
+mod secrets;
 mod support;

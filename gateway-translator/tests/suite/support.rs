@@ -273,11 +273,22 @@ impl CaseSecret {
         }))
         .unwrap();
         let bytes = |(key, text): (&String, &String)| {
-            (key.clone(), k8s_openapi::ByteString(text.clone().into_bytes()))
+            let text = match text.as_str() {
+                "CERT" => certificate_file("p256.crt"),
+                "KEY" => certificate_file("p256.key"),
+                text => text.to_owned(),
+            };
+            (key.clone(), k8s_openapi::ByteString(text.into_bytes()))
         };
         secret.spec.data = self.data.iter().map(bytes).collect();
         secret
     }
+}
+
+/// The content of a file of tests/certificates.
+pub fn certificate_file(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/");
+    std::fs::read_to_string(format!("{path}{name}")).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 pub fn describe(output: &Output) -> Value {

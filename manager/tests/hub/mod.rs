@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use controller_kit::CancellationToken;
 use controller_kit::args::BindAddress;
 use controller_kit::lease::{Elector, Leadership, LeaseConfig};
@@ -213,10 +214,7 @@ fn token(request: &Recorded) -> Reply {
 /// A Gateway of the tenant's and a route on it, as its CCM sends them.
 impl Hub {
     pub fn gateway_and_route(&self, namespace: &str) {
-        let addresses = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Addresses",
-            "metadata": {"name": "default", "generation": 1}, "spec": {"addresses": [{"ip": "10.0.0.1"}]}});
-        self.memory
-            .put(&format!("{OURS}/namespaces/{namespace}/addresses"), addresses);
+        self.addresses(namespace, "10.0.0.1");
         let gateway = json!({"gatewayClassName": "kubelb",
             "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]});
         self.route(
@@ -235,13 +233,30 @@ impl Hub {
         self.route(namespace, "HTTPRoute", "shop", route, decisions);
     }
 
-    /// A certificate with its key, whatever is in it.
+    /// The one node of the tenant's.
+    pub fn addresses(&self, namespace: &str, ip: &str) {
+        let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Addresses",
+            "metadata": {"name": "default", "generation": 1}, "spec": {"addresses": [{"ip": ip}]}});
+        self.memory
+            .put(&format!("{OURS}/namespaces/{namespace}/addresses"), object);
+    }
+
+    /// A certificate with its key.
     pub fn certificate(&self, namespace: &str, name: &str) {
+        let made = rcgen::generate_simple_self_signed(["own.example.com".to_owned()]).unwrap();
+        let text = |pem: String| base64::engine::general_purpose::STANDARD.encode(pem);
         let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "SyncSecret",
             "metadata": {"name": name, "generation": 1},
-            "spec": {"type": "kubernetes.io/tls", "data": {"tls.crt": "QQ==", "tls.key": "QQ=="}}});
+            "spec": {"type": "kubernetes.io/tls", "data": {
+                "tls.crt": text(made.cert.pem()), "tls.key": text(made.signing_key.serialize_pem())}}});
         self.memory
             .put(&format!("{OURS}/namespaces/{namespace}/syncsecrets"), object);
+    }
+
+    /// As a CCM does when the tenant's Secret is gone, or a ReferenceGrant for it.
+    pub fn withdraw_certificate(&self, namespace: &str, name: &str) {
+        self.memory
+            .remove(&format!("{OURS}/namespaces/{namespace}/syncsecrets/{name}"));
     }
 
     pub fn route(&self, namespace: &str, kind: &str, name: &str, spec: Value, decisions: Value) {
@@ -260,20 +275,23 @@ impl Hub {
             .put(&format!("{OURS}/namespaces/{namespace}/routes"), object);
     }
 
-    /// Accepted condition of each Route, by name.
+    /// Accepted condition of a Route.
     pub fn accepted(&self, namespace: &str, route: &str) -> (String, String) {
-        let object = self
-            .memory
-            .get(&format!("{OURS}/namespaces/{namespace}/routes/{route}"))
-            .unwrap();
-        let all = object
-            .pointer("/status/conditions")
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .clone();
-        let accepted = all.iter().find(|c| c["type"] == "Accepted").unwrap();
-        let text = |key: &str| accepted[key].as_str().unwrap().to_owned();
+        self.condition(namespace, route, "Accepted")
+    }
+
+    /// Status and reason of a condition of a Route.
+    pub fn condition(&self, namespace: &str, route: &str, type_: &str) -> (String, String) {
+        let status = self.route_status(namespace, route);
+        let all = status["conditions"].as_array().unwrap();
+        let condition = all.iter().find(|c| c["type"] == type_).unwrap();
+        let text = |key: &str| condition[key].as_str().unwrap().to_owned();
         (text("status"), text("reason"))
+    }
+
+    /// What is said about a Route.
+    pub fn route_status(&self, namespace: &str, route: &str) -> Value {
+        let path = format!("{OURS}/namespaces/{namespace}/routes/{route}");
+        self.memory.get(&path).unwrap()["status"].clone()
     }
 }
