@@ -196,20 +196,93 @@ async fn without_gateway_api_in_the_cluster_the_loop_waits_and_prunes_nothing_fo
     assert_eq!(world.hub_writes(), Vec::<String>::new());
 }
 
+/// A Secret with a certificate.
+fn add_certificate(world: &World, name: &str, uid: &str) {
+    let certificate = rcgen::generate_simple_self_signed(vec!["shop.example.com".to_owned()]).unwrap();
+    let text = |data: String| serde_json::to_value(k8s_openapi::ByteString(data.into_bytes())).unwrap();
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "uid": uid},
+        "data": {"tls.crt": text(certificate.cert.pem()), "tls.key": text(certificate.signing_key.serialize_pem()), "ca.crt": "bm8="}});
+    world.tenant.put("/api/v1/namespaces/shop/secrets", secret);
+}
+
+/// The Gateway, with one listener without TLS and one that uses this certificate.
+fn use_certificate(world: &World, name: &str) {
+    let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"},
+        {"name": "https", "port": 443, "protocol": "HTTPS", "hostname": "shop.example.com",
+        "tls": {"certificateRefs": [{"name": name}]}}]);
+    let gateway = json!({"metadata": {"name": "web", "uid": "gw-1"}, "spec": {"gatewayClassName": "kubelb", "listeners": listeners}});
+    put(world, "gateways", Some("shop"), gateway);
+}
+
+fn on_hub(world: &World, name: &str) -> Option<Value> {
+    world.hub.get(&format!("{}/syncsecrets/{name}", harness::HUB))
+}
+
+/// A shadow Service that nobody needs.
+fn add_stale_shadow(world: &World) {
+    let stale = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stale", "uid": "svc-9",
+        "labels": {"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "shadow-service"}},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30099}]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", stale);
+}
+
+#[tokio::test]
+async fn while_the_hub_refuses_one_route_a_certificate_that_is_gone_and_an_unneeded_shadow_go() {
+    let world = World::new().await;
+    shop(&world);
+    add_certificate(&world, "cert", "sec-1");
+    use_certificate(&world, "cert");
+    let rules = json!([{"backendRefs": [{"name": "missing", "port": 80}]}]);
+    let more = json!({"metadata": {"name": "more", "uid": "rt-2"}, "spec": {"parentRefs": [{"name": "web"}], "rules": rules}});
+    put(&world, "httproutes", Some("shop"), more);
+    world.refuse("rt-2", 403, "routes \"rt-2\" is forbidden: exceeded quota: bound");
+    add_stale_shadow(&world);
+    let gateway = world.gateway().await;
+    gateway.reconcile().await.unwrap();
+    assert!(on_hub(&world, "sec-1").is_some());
+
+    world.tenant.remove("/api/v1/namespaces/shop/secrets/cert");
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(on_hub(&world, "sec-1"), None);
+    world.later(11).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(world.tenant.get("/api/v1/namespaces/shop/services/stale"), None);
+}
+
+#[tokio::test]
+async fn what_a_gateway_uses_that_the_hub_will_not_have_changed_stays_and_nothing_else() {
+    let world = World::new().await;
+    shop(&world);
+    add_certificate(&world, "cert", "sec-1");
+    use_certificate(&world, "cert");
+    let gateway = world.gateway().await;
+    gateway.reconcile().await.unwrap();
+    world.settle().await;
+    let mut unneeded = on_hub(&world, "sec-1").unwrap();
+    unneeded["metadata"]["name"] = "sec-9".into();
+    world.hub.put(&format!("{}/syncsecrets", harness::HUB), unneeded);
+
+    world.refuse("gw-1", 422, "spec.gateway: refused");
+    add_certificate(&world, "next", "sec-2");
+    use_certificate(&world, "next");
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    assert!(
+        on_hub(&world, "sec-1").is_some(),
+        "the hub's Gateway still uses it"
+    );
+    assert!(on_hub(&world, "sec-2").is_some());
+    assert_eq!(on_hub(&world, "sec-9"), None);
+}
+
 #[tokio::test]
 async fn a_certificate_reaches_the_hub_before_the_gateway_that_uses_it() {
     let world = World::new().await;
     shop(&world);
-    let certificate = rcgen::generate_simple_self_signed(vec!["shop.example.com".to_owned()]).unwrap();
-    let text = |data: String| serde_json::to_value(k8s_openapi::ByteString(data.into_bytes())).unwrap();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "cert", "uid": "sec-1"},
-        "data": {"tls.crt": text(certificate.cert.pem()), "tls.key": text(certificate.signing_key.serialize_pem()), "ca.crt": "bm8="}});
-    world.tenant.put("/api/v1/namespaces/shop/secrets", secret);
-    let listeners = json!([{"name": "https", "port": 443, "protocol": "HTTPS", "hostname": "shop.example.com",
-        "tls": {"certificateRefs": [{"name": "cert"}]}}]);
-    let gateway = json!({"metadata": {"name": "web", "uid": "gw-1"}, "spec": {"gatewayClassName": "kubelb", "listeners": listeners}});
-    put(&world, "gateways", Some("shop"), gateway);
+    add_certificate(&world, "cert", "sec-1");
+    use_certificate(&world, "cert");
     world.gateway().await.reconcile().await.unwrap();
     let writes = world.hub_writes();
     let at = |end: &str| writes.iter().position(|line| line.ends_with(end));
@@ -331,10 +404,7 @@ async fn a_shadow_that_could_not_be_made_for_a_moment_holds_the_route() {
 async fn what_the_own_cluster_refuses_keeps_nothing_else_from_being_removed() {
     let world = World::new().await;
     shop(&world);
-    let stale = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stale", "uid": "svc-9",
-        "labels": {"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "shadow-service"}},
-        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30099}]}});
-    world.tenant.put("/api/v1/namespaces/shop/services", stale);
+    add_stale_shadow(&world);
     world.own_cluster_refuses(&gateway_semantics::shadow_name("shop", "web"), 422, "invalid");
     let gateway = world.gateway().await;
     gateway.reconcile().await.unwrap();
@@ -417,10 +487,7 @@ async fn after_a_time_without_the_hub_a_shadow_that_nobody_needs_has_its_whole_t
     let world = World::new().await;
     shop(&world);
     let gateway = world.gateway().await;
-    let stale = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "stale", "uid": "svc-9",
-        "labels": {"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "shadow-service"}},
-        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30099}]}});
-    world.tenant.put("/api/v1/namespaces/shop/services", stale);
+    add_stale_shadow(&world);
     world.settle().await;
     gateway.reconcile().await.unwrap();
     world.later(9).await;
@@ -477,15 +544,19 @@ async fn a_status_waits_a_moment_for_the_hubs_answer_and_no_longer() {
 async fn a_status_is_written_at_once_when_the_hub_has_answered() {
     let world = World::new().await;
     let (gateway, _) = patient(&world).await;
-    let path = format!("{}/routes/gw-1", harness::HUB);
-    let mut route = world.hub.get(&path).unwrap();
+    hub_answers(&world, "gw-1", &json!([]));
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    assert!(is_gateway_told(&world), "{:?}", world.tenant_writes());
+}
+
+/// The hub has taken a Route as it is now, and says this of its parents.
+fn hub_answers(world: &World, name: &str, parents: &Value) {
+    let mut route = world.hub.get(&format!("{}/routes/{name}", harness::HUB)).unwrap();
     let generation = route["metadata"]["generation"].as_i64().unwrap_or_default();
-    route["status"] = json!({"observedGeneration": generation, "sourceGeneration": 1,
+    route["status"] = json!({"observedGeneration": generation, "sourceGeneration": 1, "parents": parents,
         "conditions": [
             {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
             {"type": "Programmed", "status": "True", "reason": "Programmed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     world.hub.put(&format!("{}/routes", harness::HUB), route);
-    world.settle().await;
-    gateway.reconcile().await.unwrap();
-    assert!(is_gateway_told(&world), "{:?}", world.tenant_writes());
 }

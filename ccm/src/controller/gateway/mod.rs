@@ -9,6 +9,7 @@ mod authorities;
 mod former;
 mod lingering;
 mod memory;
+mod needs;
 mod own_cluster;
 mod report;
 mod stores;

@@ -14,9 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
-use super::GatewayApi;
 use super::authorities::CA_KEY;
 use super::stores::ROUTE_ORIGINS;
+use super::{GatewayApi, needs};
 use crate::FIELD_MANAGER;
 use crate::convert::origin::{Origin, metadata};
 use crate::hub::refusal::Refusal;
@@ -79,20 +79,46 @@ impl GatewayApi {
         written: &mut Written,
     ) -> Result<(), ControllerError> {
         let (removal, mut result) = self.expose(snapshot, outcome, written).await;
-        let secrets = halves(self.plan_secrets(outcome)?);
+        let mut secrets = halves(self.plan_secrets(outcome)?);
         let routes = self.plan_routes(outcome)?;
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]).sees_all();
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
         result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
-        if result.is_err() || !written.refused.is_empty() {
-            // A Route that could not be changed may still need what looks unwanted.
+        if result.is_err() {
+            // A Route that may be changed in a moment still needs what looks unwanted.
             return result;
         }
+        // One that will not be changed needs it for as long as it stays, and must not keep anything else. What it
+        // needs of the own cluster is not in `removal`: the hub's Routes as they are have been taken into account.
+        self.spare_needs_of_refused(&mut secrets.remove, &written.refused);
         result = result.and(self.note(
             hub.execute(secrets.remove, Some(synced), is_sync_secret).await,
             written,
         ));
         result.and(self.withdraw(removal, synced, written).await)
+    }
+
+    /// Leaves out of what is to be removed the SyncSecrets of Routes that stay on the hub because it refuses to have
+    /// them changed or removed.
+    fn spare_needs_of_refused(&self, remove: &mut Plan, refused: &[Refusal]) {
+        if remove.delete.is_empty() || refused.is_empty() {
+            return;
+        }
+        if refused.iter().any(|refusal| refusal.id.is_none()) {
+            // It is not known whose needs are to be spared.
+            remove.delete.clear();
+            return;
+        }
+        let ids = refused.iter().filter_map(|refusal| refusal.id.as_ref());
+        let refused: BTreeSet<&str> = ids.map(|id| id.key.name.as_str()).collect();
+        let routes = self.stores.routes.snapshot();
+        let stay = routes
+            .iter()
+            .filter(|route| refused.contains(route.name_any().as_str()));
+        let needed: BTreeSet<&str> = stay.flat_map(|route| needs::all(&route.spec)).collect();
+        remove
+            .delete
+            .retain(|object| !needed.contains(object.id().key.name.as_str()));
     }
 
     fn plan_secrets(&self, outcome: &Outcome) -> Result<Plan, ObjectError> {
@@ -110,23 +136,28 @@ impl GatewayApi {
             .collect::<Result<Vec<_>, _>>()?;
         let live = self.stores.sync_secrets.objects()?;
         let mut plan = plan(desired, &live, is_sync_secret);
-        let held = self.authorities_of_held(outcome);
+        if plan.delete.is_empty() {
+            return Ok(plan);
+        }
+        let needed = self.authorities_of_backends(outcome);
         plan.delete.retain(|object| {
-            !self.stores.is_from_undecodable(object) && !held.contains(&object.id().key.name)
+            !self.stores.is_from_undecodable(object) && !needed.contains(&object.id().key.name)
         });
         Ok(plan)
     }
 
-    /// SyncSecrets of the authorities that Routes need which stay on the hub as they are.
-    fn authorities_of_held(&self, outcome: &Outcome) -> BTreeSet<String> {
+    /// SyncSecrets of the authorities that backends need: those of Routes that stay on the hub as they are, and those
+    /// of Routes that are sent, which may keep some of what they were.
+    fn authorities_of_backends(&self, outcome: &Outcome) -> BTreeSet<String> {
         let routes = self.stores.routes.snapshot();
         let held = routes
             .iter()
-            .filter(|route| outcome.hold.contains(&route.name_any()));
-        let backends = held.flat_map(|route| &route.spec.backends);
-        let policies = backends.filter_map(|backend| backend.service.as_ref()?.tls.as_ref());
-        policies
-            .flat_map(|tls| tls.certificate_authorities.iter().cloned())
+            .filter(|route| outcome.hold.contains(&route.name_any()))
+            .map(|route| &route.spec);
+        let sent = outcome.routes.values().map(|route| &route.spec);
+        held.chain(sent)
+            .flat_map(needs::of_backends)
+            .map(str::to_owned)
             .collect()
     }
 
