@@ -483,6 +483,55 @@ async fn a_route_waits_only_so_long_for_a_node_port_that_never_answers() {
 }
 
 #[tokio::test]
+async fn a_grant_that_is_gone_acts_at_once_while_another_backend_of_the_route_cannot_be_made() {
+    let world = World::new().await;
+    shop(&world);
+    let port = json!({"name": "http", "port": 80, "nodePort": 30081, "protocol": "TCP"});
+    let api = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "uid": "svc-3"},
+        "spec": {"type": "NodePort", "ports": [port]}});
+    world.tenant.put("/api/v1/namespaces/other/services", api);
+    let grants = "/apis/gateway.networking.k8s.io/v1beta1/namespaces/other/referencegrants";
+    let grant = json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+        "metadata": {"name": "shop", "uid": "rg-1", "generation": 1}, "spec": {
+            "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "shop"}],
+            "to": [{"group": "", "kind": "Service"}]}});
+    world.tenant.put(grants, grant);
+    let leads_to = |backends: Value| {
+        let spec = json!({"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": backends}]});
+        let route = json!({"metadata": {"name": "web", "uid": "rt-1"}, "spec": spec});
+        put(&world, "httproutes", Some("shop"), route);
+    };
+    leads_to(json!([{"name": "api", "namespace": "other", "port": 80}]));
+    let gateway = world.gateway().await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(sent(&world)["backends"][0]["service"]["nodePort"], 30081);
+
+    world.own_cluster_refuses(&gateway_semantics::shadow_name("shop", "web"), 409, "conflict");
+    leads_to(json!([{"name": "web", "port": 80}, {"name": "api", "namespace": "other", "port": 80}]));
+    world.settle().await;
+    assert!(gateway.reconcile().await.is_err());
+    assert_eq!(
+        sent(&world)["backends"][0]["service"]["nodePort"],
+        30081,
+        "it is waited for"
+    );
+    world.tenant.remove(&format!("{grants}/shop"));
+    world.settle().await;
+    assert!(gateway.reconcile().await.is_err());
+    let backends = json!([{"pointer": "/spec/rules/0/backendRefs/0", "invalid": "RefNotPermitted"}]);
+    assert_eq!(sent(&world)["backends"], backends);
+    assert_eq!(
+        parent_condition(&world, "ResolvedRefs")["reason"],
+        "RefNotPermitted"
+    );
+
+    world.settle().await;
+    world.forget();
+    assert!(gateway.reconcile().await.is_err());
+    assert_eq!(world.hub_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn after_a_time_without_the_hub_a_shadow_that_nobody_needs_has_its_whole_time_again() {
     let world = World::new().await;
     shop(&world);

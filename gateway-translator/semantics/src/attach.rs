@@ -61,7 +61,8 @@ fn selects(reference: &ParentRef, listener: &ParentListener) -> bool {
         && reference.port.is_none_or(|port| port == listener.port)
 }
 
-fn admits(index: &Index, route: &ObjectRef, listener: &ParentListener) -> bool {
+/// The listener takes routes of this kind and namespace.
+pub(crate) fn admits(index: &Index, route: &ObjectRef, listener: &ParentListener) -> bool {
     let kind_fits = matches!(route.kind, ObjectKind::Route(kind) if listener.kinds.contains(&kind));
     kind_fits && listener.namespaces.admit(index, &route.namespace)
 }

@@ -205,7 +205,29 @@ fn resolve_one(index: &Index, kind: RouteKind, route: &ObjectRef, reference: Ref
     }
 }
 
-fn leads_nowhere(pointer: String, invalid: InvalidBackend) -> BackendDecision {
+/// Why the hub may not go on sending requests to a backend that it has.
+pub(crate) fn problem(
+    index: &Index,
+    policies: &Policies,
+    kind: RouteKind,
+    route: &ObjectRef,
+    service: &ServiceBackend,
+) -> Option<InvalidBackend> {
+    let target = BackendRef {
+        namespace: Some(service.namespace.clone()),
+        name: service.name.clone(),
+        port: Some(i64::from(service.port.get())),
+        ..BackendRef::default()
+    };
+    if let Err((invalid, _)) = way(index, kind, route, &target) {
+        return Some(invalid);
+    }
+    // Where TLS ends is not known of what the route was. What is protected now must be so by a policy that holds.
+    let policy = policies.of_port(&service.namespace, &service.name, &service.port_name)?;
+    (service.tls.is_some() && policy.tls.is_err()).then_some(InvalidBackend::UnsupportedValue)
+}
+
+pub(crate) fn leads_nowhere(pointer: String, invalid: InvalidBackend) -> BackendDecision {
     BackendDecision {
         pointer,
         service: None,

@@ -10,7 +10,7 @@ use api::v1alpha1::{
 use serde_json::Value;
 
 use crate::gateway::JudgedGateway;
-use crate::kind::GATEWAY_GROUP;
+use crate::kind::{GATEWAY_GROUP, ObjectRef};
 use crate::listener::JudgedListener;
 use crate::listener_set::JudgedListenerSet;
 use crate::model::Object;
@@ -78,7 +78,11 @@ pub(crate) fn route(route: &JudgedRoute, parents: Vec<ParentDecision>) -> Desire
 }
 
 fn desired<S>(object: &Object<S>) -> DesiredRoute {
-    let reference = &object.reference;
+    of(&object.reference, spec(object))
+}
+
+/// The Route CR with this spec.
+pub(crate) fn of(reference: &ObjectRef, spec: RouteSpec) -> DesiredRoute {
     let kind = format!("{}.{GATEWAY_GROUP}", reference.kind.as_str());
     let origin = [
         (ORIGIN_KIND, &kind),
@@ -95,7 +99,7 @@ fn desired<S>(object: &Object<S>) -> DesiredRoute {
     DesiredRoute {
         labels,
         annotations: BTreeMap::from(annotations),
-        spec: spec(object),
+        spec,
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn current<'a>(facts: &'a HubFacts, object: &ObjectRef) -> Option<Cur
         generation,
         services: _,
         status,
+        live: _,
     } = latest(facts, object)?;
     let of_this_source = status.source_generation == Some(object.generation);
     (of_this_source && status.observed_generation == Some(*generation)).then_some(Current(status))
@@ -34,6 +35,7 @@ pub(crate) fn is_unsettled(facts: &RouteFacts) -> bool {
         generation,
         services: _,
         status,
+        live: _,
     } = facts;
     let current = Current(status);
     let settled = current.refusal().is_some() || current.programmed().is_some_and(|said| said.is_ok());

@@ -28,6 +28,7 @@ mod former;
 mod frontend;
 mod gateway;
 mod grants;
+mod held;
 mod hostname;
 mod index;
 mod infrastructure;

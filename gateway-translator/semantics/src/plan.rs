@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::engine::Judged;
+use crate::held::{self, Held};
 use crate::index::Index;
+use crate::kind::ObjectRef;
 use crate::listener::JudgedListener;
 use crate::outcome::{AuthorityRef, DesiredRoute, SecretRef};
 use crate::route::JudgedRoute;
@@ -22,43 +24,73 @@ pub(crate) fn routes(judged: Judged) -> (BTreeMap<String, DesiredRoute>, BTreeSe
         policies: _,
         routes,
     } = judged;
-    let mut hold = index.malformed_uids();
-    let mut desired = BTreeMap::new();
+    let mut plan = Plan::default();
     if index.state().is_none() {
         // Not knowing the settings is no reason to take anything away.
-        hold.extend(index.hub.routes.keys().cloned());
-        return (desired, hold);
+        plan.hold.extend(index.malformed_uids());
+        plan.hold.extend(index.hub.routes.keys().cloned());
+        return plan.settle();
+    }
+    for (object, _) in &index.malformed {
+        plan.hold(judged, object);
     }
     for gateway in gateways.values().filter(|gateway| gateway.delegable()) {
-        desired.insert(gateway.object.meta.uid.clone(), delegate::gateway(gateway));
+        plan.send(&gateway.object.reference, delegate::gateway(gateway));
     }
     for gateway in gateways.values().filter(|gateway| gateway.keeps_hub_copy()) {
-        let uid = &gateway.object.meta.uid;
-        if index.hub.routes.contains_key(uid) {
-            hold.insert(uid.clone());
+        let object = &gateway.object.reference;
+        if index.hub.routes.contains_key(&object.uid) {
+            plan.hold(judged, object);
         }
     }
     for set in sets.values().filter(|set| set.delegable(gateways)) {
-        desired.insert(set.object.meta.uid.clone(), delegate::listener_set(set));
+        plan.send(&set.object.reference, delegate::listener_set(set));
     }
     for route in routes {
-        let parents = route.decisions();
-        let uid = route.object.meta.uid.clone();
+        let (object, parents) = (&route.object.reference, route.decisions());
         match (parents.is_empty(), route.backends.pending) {
             (true, _) => {}
-            (false, true) => {
-                hold.insert(uid);
-            }
-            (false, false) => {
-                desired.insert(uid, delegate::route(route, parents));
-            }
+            (false, true) => plan.hold(judged, object),
+            (false, false) => plan.send(object, delegate::route(route, parents)),
         }
     }
-    // An object without a UID has no name on the hub.
-    desired.remove("");
-    hold.remove("");
-    desired.retain(|uid, _| !hold.contains(uid));
-    (desired, hold)
+    plan.settle()
+}
+
+/// What is sent, and what stays as it is, by UID.
+#[derive(Default)]
+struct Plan {
+    desired: BTreeMap<String, DesiredRoute>,
+    hold: BTreeSet<String>,
+}
+
+impl Plan {
+    fn send(&mut self, object: &ObjectRef, route: DesiredRoute) {
+        self.desired.insert(object.uid.clone(), route);
+    }
+
+    /// What the hub has stays, as far as it may.
+    fn hold(&mut self, judged: Judged, object: &ObjectRef) {
+        match held::judge(judged, object) {
+            Held::Whole => {
+                self.hold.insert(object.uid.clone());
+            }
+            Held::Part(part) => self.send(object, *part),
+            Held::Nothing => {}
+        }
+    }
+
+    /// An object without a UID has no name on the hub.
+    fn settle(self) -> (BTreeMap<String, DesiredRoute>, BTreeSet<String>) {
+        let Self {
+            mut desired,
+            mut hold,
+        } = self;
+        desired.remove("");
+        hold.remove("");
+        desired.retain(|uid, _| !hold.contains(uid));
+        (desired, hold)
+    }
 }
 
 /// Shadows of the Services that routes on their way to the hub need, with their slices. As long as the hub is

@@ -89,7 +89,7 @@ pub(crate) struct Owners<'a> {
 }
 
 /// Who a parentRef leads to.
-enum Leads<'a> {
+pub(crate) enum Leads<'a> {
     Ours(Parent<'a>),
     /// Ours, but attached to nothing.
     Adrift(&'a JudgedListenerSet<'a>),
@@ -172,7 +172,12 @@ fn judge_parent(
 }
 
 /// A Gateway of the tenant's own goes before one of the hub's with the same name, whoever serves it.
-fn leads<'a>(index: &Index<'a>, owners: Owners<'a>, parsed: &ParentRef, namespace: &str) -> Leads<'a> {
+pub(crate) fn leads<'a>(
+    index: &Index<'a>,
+    owners: Owners<'a>,
+    parsed: &ParentRef,
+    namespace: &str,
+) -> Leads<'a> {
     let Owners { gateways, sets } = owners;
     let key = (namespace.to_owned(), parsed.name.clone());
     match parsed.parent_kind() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::v1alpha1::{RouteStatus, TenantStateStatus};
+use api::v1alpha1::{Route, RouteStatus, TenantStateStatus};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::Deserialize;
@@ -147,6 +147,8 @@ pub struct RouteFacts {
     pub services: BTreeSet<ServiceName>,
     /// Its status.
     pub status: RouteStatus,
+    /// The whole of it. Without it, it is held as it is where it is held.
+    pub live: Option<Arc<Route>>,
 }
 
 /// Switches of the process.

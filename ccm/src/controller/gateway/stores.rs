@@ -255,10 +255,11 @@ impl Stores {
 
     fn route_facts(&self) -> BTreeMap<String, RouteFacts> {
         let ours = |route: &Route| is_ours(&route.metadata);
-        let facts = |route: &Route| RouteFacts {
+        let facts = |route: &Arc<Route>| RouteFacts {
             generation: route.metadata.generation.unwrap_or_default(),
             services: services_of(route),
             status: route.status.clone().unwrap_or_default(),
+            live: Some(route.clone()),
         };
         let routes = self.routes.snapshot();
         routes
