@@ -609,3 +609,63 @@ fn hub_answers(world: &World, name: &str, parents: &Value) {
             {"type": "Programmed", "status": "True", "reason": "Programmed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     world.hub.put(&format!("{}/routes", harness::HUB), route);
 }
+
+/// How often the status of the route was written.
+fn route_told(world: &World) -> usize {
+    let line = format!("PATCH {GATEWAY_API}/namespaces/shop/httproutes/web/status");
+    world
+        .tenant_writes()
+        .iter()
+        .filter(|written| **written == line)
+        .count()
+}
+
+#[tokio::test]
+async fn from_its_creation_to_the_hubs_answer_the_status_of_a_route_is_written_once() {
+    let world = World::new().await;
+    shop(&world);
+    let mut gateway = world.gateway().await;
+    gateway.0.patience = Patience::new(kubelb_ccm::controller::gateway::PATIENCE);
+    gateway.reconcile().await.unwrap();
+    allocate_node_port(&world);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    hub_answers(&world, "gw-1", &json!([]));
+    let taken = json!([{"scope": "Tenant", "namespace": "shop", "name": "web", "accepted": true}]);
+    hub_answers(&world, "rt-1", &taken);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    world.settle().await;
+    world.later(2).await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(route_told(&world), 1, "{:?}", world.tenant_writes());
+    assert_eq!(parent_condition(&world, "Accepted")["status"], "True");
+}
+
+#[tokio::test]
+async fn a_route_that_the_hub_refuses_is_not_told_that_it_is_accepted_first() {
+    let world = World::new().await;
+    shop(&world);
+    let port = json!({"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "uid": "svc-1"},
+        "spec": {"type": "NodePort", "ports": [port]}});
+    world.tenant.put("/api/v1/namespaces/shop/services", service);
+    let mut gateway = world.gateway().await;
+    gateway.0.patience = Patience::new(Duration::from_secs(60));
+    gateway.reconcile().await.unwrap();
+    assert_eq!(route_told(&world), 0);
+    let refused = json!([{"scope": "Tenant", "namespace": "shop", "name": "web", "accepted": false,
+        "reason": "IncompatibleFilters", "message": "no"}]);
+    hub_answers(&world, "rt-1", &refused);
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    assert_eq!(route_told(&world), 1);
+    assert_eq!(
+        parent_condition(&world, "Accepted")["reason"],
+        "IncompatibleFilters"
+    );
+}
