@@ -11,6 +11,10 @@ use crate::output::Kind;
 /// derived name is like it, because each has a hash.
 pub const INVALID_BACKEND: &str = "invalid-backend";
 
+/// A Secret that never exists, for listeners that must not be served. Naming it takes the certificate from a listener
+/// even while the Secret that held it is still there.
+pub const MISSING_CERTIFICATE: &str = "missing-certificate";
+
 /// Hub Gateway for a tenant's Gateway.
 #[must_use]
 pub fn gateway(namespace: &str, name: &str) -> String {

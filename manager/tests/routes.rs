@@ -399,3 +399,68 @@ async fn a_route_names_its_new_backend_before_it_leads_there_and_its_old_one_aft
     assert!(later.iter().all(|line| line.starts_with("DELETE")), "{later:#?}");
     manager.stop().await;
 }
+
+/// Names of the Secrets that the listeners of a hub Gateway show.
+fn shown_secrets(gateway: &serde_json::Value) -> Vec<String> {
+    let listeners = gateway["spec"]["listeners"].as_array().unwrap();
+    let references = listeners
+        .iter()
+        .flat_map(|listener| listener["tls"]["certificateRefs"].as_array().unwrap().iter());
+    references
+        .map(|reference| reference["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_loses_its_last_certificate_keeps_its_address_and_shows_it_no_more() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    https_gateway(&hub, true);
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    let path = made[position(&made, "PATCH", "/gateways/").unwrap()]
+        .trim_start_matches("PATCH ")
+        .to_owned();
+    let mut gateway = hub.memory.get(&path).unwrap();
+    let secret = shown_secrets(&gateway).pop().unwrap();
+    let condition =
+        |type_: &str| json!({"type": type_, "status": "True", "reason": type_, "observedGeneration": 1});
+    gateway["metadata"]["generation"] = 1.into();
+    gateway["status"] = json!({"addresses": [{"type": "IPAddress", "value": "192.0.2.7"}],
+        "conditions": [condition("Accepted"), condition("Programmed")]});
+    hub.memory.put(GATEWAYS, gateway);
+    hub.settled().await;
+    assert_eq!(
+        hub.condition("tenant-a", "uid-of-gateway", "Programmed").0,
+        "True"
+    );
+
+    hub.api.clear();
+    hub.withdraw_certificate("tenant-a", "uid-cert");
+    let lost = hub.settled().await;
+    assert_eq!(position(&lost, "DELETE", "/gateways/"), None, "{lost:#?}");
+    assert!(
+        position(&lost, "DELETE", &format!("/secrets/{secret}")).is_some(),
+        "{lost:#?}"
+    );
+    let shown = shown_secrets(&hub.memory.get(&path).unwrap());
+    assert_eq!(shown, ["missing-certificate", "missing-certificate"]);
+    assert_eq!(
+        hub.condition("tenant-a", "uid-of-gateway", "Programmed"),
+        ("False".into(), "Rejected".into())
+    );
+    let status = hub.route_status("tenant-a", "uid-of-gateway");
+    assert_eq!(status["addresses"][0]["value"], "192.0.2.7");
+    assert_eq!(status["listeners"][0]["reason"], "SecretNotFound");
+
+    hub.api.clear();
+    hub.certificate("tenant-a", "uid-cert");
+    let back = hub.settled().await;
+    assert_eq!(position(&back, "DELETE", ""), None, "{back:#?}");
+    assert_eq!(
+        shown_secrets(&hub.memory.get(&path).unwrap()),
+        [secret.clone(), secret]
+    );
+    manager.stop().await;
+}

@@ -8,7 +8,7 @@ use crate::input::Input;
 use crate::names;
 use crate::origin::Source;
 use crate::output::{Kind, ObjectKey};
-use crate::verdict::Verdict;
+use crate::verdict::{Problem, Verdict};
 
 /// Most addresses in a status.
 const MAX_ADDRESSES: usize = 16;
@@ -30,7 +30,31 @@ pub(super) fn facts(
         // An address stays in force while an update is on its way.
         addresses: live.get(&key).map(addresses).unwrap_or_default(),
         listeners: listeners(source, verdict, &current),
-        ..RouteStatusFacts::of(source, verdict, progress)
+        ..RouteStatusFacts::of(source, verdict, progress.and(serves_any(source, verdict)))
+    }
+}
+
+/// An Envoy is there for a Gateway that serves nothing too, which is not what it was asked for.
+fn serves_any(source: &Source<'_>, verdict: &Verdict) -> Progress {
+    let decided = source.route.spec.gateway.iter().flat_map(|d| &d.listeners);
+    let mut refused = Progress::Done;
+    for ListenerDecision {
+        name,
+        certificates: _,
+    } in decided
+    {
+        match verdict.refused_listeners.get(name) {
+            Some(problem) => refused = refused.and(rejected(problem)),
+            None => return Progress::Done,
+        }
+    }
+    refused
+}
+
+fn rejected(problem: &Problem) -> Progress {
+    Progress::Rejected {
+        reason: problem.reason.to_owned(),
+        message: problem.message.clone(),
     }
 }
 
@@ -145,10 +169,7 @@ fn listeners(
 
 fn listener(name: &str, verdict: &Verdict, current: &Result<&Value, Progress>) -> ListenerFact {
     let progress = match (verdict.refused_listeners.get(name), current) {
-        (Some(problem), _) => Progress::Rejected {
-            reason: problem.reason.to_owned(),
-            message: problem.message.clone(),
-        },
+        (Some(problem), _) => rejected(problem),
         (None, Err(progress)) => progress.clone(),
         (None, Ok(gateway)) => listener_progress(gateway, name),
     };

@@ -19,7 +19,8 @@ use crate::verdict::Problem;
 /// Prefixes whose labels mean something to Kubernetes, Envoy Gateway or us, and all below them.
 const RESERVED_LABEL_PREFIXES: [&str; 4] = ["kubernetes.io", "k8s.io", "envoyproxy.io", "kubelb.k8c.io"];
 
-/// Translates a Gateway. A listener that cannot be served is left out; the others are.
+/// Translates a Gateway. A listener that cannot be served is left out; the others are. Where nothing but Secrets is
+/// missing, the Gateway is there and serves nothing, so that it keeps its address.
 pub(crate) fn draft<'a>(
     context: &Context<'a>,
     source: &Source<'a>,
@@ -48,13 +49,14 @@ pub(crate) fn draft<'a>(
         ports: &mut ports,
         clients: &clients,
     };
-    let built = listeners::build(context, &listeners, &decisions, &mut terms, |_, _| Ok(()))?;
+    let built = listeners::build(context, &listeners, &decisions, &mut terms, |_, _| Ok(()));
     let Built {
         values,
         served,
         refused,
+        waiting: _,
         problems: told,
-    } = built;
+    } = built.served_or_waiting()?;
     problems.extend(told);
     let mut spec = Map::new();
     spec.insert(

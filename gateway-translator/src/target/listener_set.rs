@@ -49,13 +49,14 @@ pub(crate) fn draft<'a>(
         Some(shared) => permit_shared(context, parent, shared, path, listener),
         None => Ok(()),
     };
-    let built = listeners::build(context, &listeners, &decisions, &mut terms, permit)?;
+    let built = listeners::build(context, &listeners, &decisions, &mut terms, permit);
     let Built {
         values,
         served,
         refused,
+        waiting: _,
         problems,
-    } = built;
+    } = built.served()?;
     let mut reference = parent_ref(&gateway, &context.input.namespace);
     if let Some(fields) = reference.as_object_mut() {
         fields.insert("kind".to_owned(), "Gateway".into());

@@ -1,4 +1,8 @@
 //! Listeners of a Gateway or ListenerSet: those that the CCM found sound, with synced certificates.
+//!
+//! A Gateway without a listener is taken away, and its address with it. So of one whose listeners lack nothing but
+//! Secrets the listeners stay, with a certificate that never exists: Envoy Gateway serves none of them, and leaves
+//! alone what runs a Gateway that has no listener in order.
 
 use std::collections::BTreeMap;
 
@@ -90,8 +94,50 @@ pub(crate) struct Built {
     pub(crate) served: Vec<ServedListener>,
     /// Those that were left out, by name.
     pub(crate) refused: BTreeMap<String, Problem>,
+    /// Of those left out, for the hub: the ones that lack nothing but a Secret. Nobody serves them so.
+    pub(crate) waiting: Vec<Value>,
     /// Parts that were left out.
     pub(crate) problems: Vec<Problem>,
+}
+
+impl Built {
+    /// As it is, if there is a listener to serve.
+    pub(crate) fn served(self) -> Result<Self, Problem> {
+        if self.values.is_empty() {
+            return Err(self.nothing());
+        }
+        Ok(self)
+    }
+
+    /// As it is, if there is a listener to serve or only Secrets are missing for one.
+    pub(crate) fn served_or_waiting(mut self) -> Result<Self, Problem> {
+        if self.values.is_empty() {
+            self.values = std::mem::take(&mut self.waiting);
+        }
+        self.served()
+    }
+
+    fn nothing(self) -> Problem {
+        let none = || Problem::unsupported("spec.gateway names no listener to serve.");
+        self.refused.into_values().next().unwrap_or_else(none)
+    }
+}
+
+/// Why a listener is left out.
+#[derive(Debug)]
+struct Left {
+    problem: Problem,
+    /// For the hub, where it lacks nothing but a Secret.
+    waiting: Option<Value>,
+}
+
+impl From<Problem> for Left {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            waiting: None,
+        }
+    }
 }
 
 /// Builds the listeners that were decided for. One that cannot be served is left out; the others are.
@@ -101,7 +147,7 @@ pub(crate) fn build(
     decisions: &[ListenerDecision],
     terms: &mut Terms<'_>,
     permit: impl Fn(&str, &ServedListener) -> Result<(), Problem>,
-) -> Result<Built, Problem> {
+) -> Built {
     let mut built = Built::default();
     for (index, decision) in decisions.iter().enumerate() {
         let earlier = decisions.iter().take(index);
@@ -116,15 +162,14 @@ pub(crate) fn build(
                 built.served.push(served);
                 built.problems.extend(problems);
             }
-            Err(problem) => drop(built.refused.insert(decision.name.clone(), problem)),
+            Err(Left { problem, waiting }) => {
+                built.waiting.extend(waiting);
+                built.refused.insert(decision.name.clone(), problem);
+            }
         }
     }
-    if built.values.is_empty() {
-        let none = || Problem::unsupported("spec.gateway names no listener to serve.");
-        return Err(built.refused.into_values().next().unwrap_or_else(none));
-    }
     built.problems.extend(built.refused.values().cloned());
-    Ok(built)
+    built
 }
 
 fn one(
@@ -134,10 +179,10 @@ fn one(
     decision: &ListenerDecision,
     terms: &mut Terms<'_>,
     permit: impl Fn(&str, &ServedListener) -> Result<(), Problem>,
-) -> Result<(Value, ServedListener, Vec<Problem>), Problem> {
+) -> Result<(Value, ServedListener, Vec<Problem>), Left> {
     let named = |value: &&Value| value.get("name").and_then(Value::as_str) == Some(&decision.name);
     let Some(value) = listeners.iter().find(named) else {
-        return Err(Problem::unsupported(format!("{path} is not in the resource.")));
+        return Err(Problem::unsupported(format!("{path} is not in the resource.")).into());
     };
     let Listener {
         name,
@@ -148,9 +193,9 @@ fn one(
         _allowed_routes: _,
     } = parse(path, value)?;
     let Some(protocol) = ListenerProtocol::parse(&protocol_name) else {
-        return Err(Problem::unsupported(format!(
-            "{path}.protocol: {protocol_name:?} is not served."
-        )));
+        return Err(
+            Problem::unsupported(format!("{path}.protocol: {protocol_name:?} is not served.")).into(),
+        );
     };
     // The API server turns an empty host name into none.
     let hostname = hostname.filter(|name| !name.is_empty());
@@ -158,9 +203,8 @@ fn one(
         let path = format!("{path}.hostname");
         hostnames::check(&path, hostname, &context.settings.allowed_domains)?;
         if matches!(protocol, ListenerProtocol::Tcp | ListenerProtocol::Udp) {
-            return Err(Problem::unsupported(format!(
-                "{path} is not allowed where protocol is {protocol_name}."
-            )));
+            let message = format!("{path} is not allowed where protocol is {protocol_name}.");
+            return Err(Problem::unsupported(message).into());
         }
     }
     let served = ServedListener {
@@ -170,13 +214,30 @@ fn one(
         hostname,
     };
     permit(path, &served)?;
-    let (tls, problems) = listener_tls(context, path, protocol, tls, decision)?;
-    if protocol == ListenerProtocol::Https {
-        terms.clients.check(path, port)?;
-    }
+    let found = listener_tls(context, path, protocol, tls, decision).and_then(|found| {
+        if protocol == ListenerProtocol::Https {
+            terms.clients.check(path, port)?;
+        }
+        Ok(found)
+    });
+    let (tls, problems) = found.map_err(|problem| without_tls(problem, &served, &protocol_name))?;
     terms.ports.take(path, port, protocol)?;
     let value = to_value(&served, &protocol_name, tls);
     Ok((value, served, problems))
+}
+
+/// A listener of which the certificate or what clients are checked by is not in order.
+fn without_tls(problem: Problem, served: &ServedListener, protocol_name: &str) -> Left {
+    let only_waits = problem.reason == condition::REASON_SECRET_NOT_FOUND;
+    let never = || {
+        Tls::Terminate(vec![
+            json!({"kind": "Secret", "name": names::MISSING_CERTIFICATE}),
+        ])
+    };
+    Left {
+        waiting: only_waits.then(|| to_value(served, protocol_name, Some(never()))),
+        problem,
+    }
 }
 
 fn to_value(served: &ServedListener, protocol_name: &str, tls: Option<Tls>) -> Value {
@@ -279,7 +340,10 @@ fn certificates(
         .iter()
         .partition(|name| context.has_secret(name, SyncSecretType::Tls));
     let missing = missing.into_iter().map(|name| {
-        let message = format!("{path}.tls: the certificate in SyncSecret {name} has not arrived.");
+        let message = match context.refused_secrets.get(name) {
+            Some(problem) => format!("{path}.tls: {}", problem.message),
+            None => format!("{path}.tls: the certificate in SyncSecret {name} has not arrived."),
+        };
         Problem::new(condition::REASON_SECRET_NOT_FOUND, message)
     });
     let problems: Vec<Problem> = missing.collect();
