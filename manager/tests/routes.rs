@@ -464,3 +464,67 @@ async fn a_gateway_that_loses_its_last_certificate_keeps_its_address_and_shows_i
     );
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_that_cannot_shrink_holds_back_what_could_take_its_host_and_nothing_else() {
+    let refuses = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = refuses.clone();
+    let hub = Hub::that_answers(403, move |request| {
+        let writes = ["DELETE", "PATCH"].contains(&request.method.as_str());
+        writes
+            && request.path.contains("/envoypatchpolicies/")
+            && switch.load(std::sync::atomic::Ordering::Relaxed)
+    });
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    hub.gateway_and_route("tenant-a");
+    https_gateway(&hub, true);
+    let spec = json!({"parentRefs": [{"name": "web"}], "hostnames": ["own.example.com", "www.example.com"],
+        "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}]});
+    let on_any = json!({
+        "parents": [{"scope": "Tenant", "namespace": "shop", "name": "web", "listeners": ["any"]}],
+        "backends": [{"pointer": "/spec/rules/0/backendRefs/0", "service": {"namespace": "shop",
+            "name": "shop", "port": 80, "portName": "http", "nodePort": 30080}}]});
+    hub.route("tenant-a", "HTTPRoute", "shop", spec, on_any);
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    assert!(
+        position(&made, "PATCH", "/envoypatchpolicies/").is_some(),
+        "{made:#?}"
+    );
+
+    refuses.store(true, std::sync::atomic::Ordering::Relaxed);
+    hub.api.clear();
+    https_gateway(&hub, false);
+    hub.certificate("tenant-a", "uid-more");
+    hub.addresses("tenant-a", "10.0.0.2");
+    hub.written("DELETE /apis/gateway.envoyproxy.io").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let writes = hub.writes();
+    assert!(position(&writes, "PATCH", "/secrets/").is_some(), "{writes:#?}");
+    assert!(
+        position(&writes, "PATCH", "/endpointslices/").is_some(),
+        "{writes:#?}"
+    );
+    assert_eq!(position(&writes, "PATCH", "/gateways/"), None, "{writes:#?}");
+    assert_eq!(position(&writes, "PATCH", "/httproutes/"), None, "{writes:#?}");
+    let refused = ("False".to_owned(), "NotApplied".to_owned());
+    assert_eq!(hub.accepted("tenant-a", "uid-of-gateway"), refused);
+    assert_eq!(hub.accepted("tenant-a", "uid-of-httproute"), refused);
+
+    refuses.store(false, std::sync::atomic::Ordering::Relaxed);
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    hub.written("PATCH /apis/gateway.networking.k8s.io/v1/namespaces/tenant-a/httproutes/")
+        .await;
+    let writes = hub.settled().await;
+    let gone = position(&writes, "DELETE", "/envoypatchpolicies/");
+    assert!(gone.is_some(), "{writes:#?}");
+    assert!(gone < position(&writes, "PATCH", "/gateways/"), "{writes:#?}");
+    assert!(gone < position(&writes, "PATCH", "/httproutes/"), "{writes:#?}");
+    assert_eq!(
+        hub.accepted("tenant-a", "uid-of-httproute"),
+        ("True".into(), "Accepted".into())
+    );
+    manager.stop().await;
+}

@@ -2,7 +2,7 @@
 //!
 //! A route that is moved from one backend to another must not lose a request. So the new backend is there for
 //! everybody to see before a route leads to it, and the old one stays until the last Envoy has let go of it. What a
-//! route is to be meanwhile is decided in [`super::bridge`].
+//! route is to be meanwhile is decided in [`super::bridge`], and what waits for a patch in [`super::patches`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use api::meta;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{self, ApplyError, Report};
-use controller_kit::diff::{Plan, Settled};
+use controller_kit::diff::{Change, Plan, Settled};
 use controller_kit::object::{Object, ObjectId};
 use controller_kit::watch::Synced;
 use futures::future::join_all;
@@ -23,7 +23,7 @@ use crate::by_namespace::ByNamespace;
 use crate::context::{Context, Error, FIELD_MANAGER, Owner, made_for};
 use crate::stores::api_resource;
 
-use super::patches::{self, Shrunk};
+use super::patches::{self, Behind, Shrunk};
 
 /// How long a backend that no route leads to any more stays: until Envoy Gateway has told every Envoy.
 pub const LINGER: Duration = Duration::from_secs(10);
@@ -96,27 +96,34 @@ pub async fn run(
         .collect();
     let live = live(ctx, namespace)?;
     let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
-    if synced.is_some() {
-        shrink_patches(ctx, &desired, &live).await?;
-    }
+    let unshrunk = match &synced {
+        Some(_) => shrink_patches(ctx, &desired, &live).await,
+        None => Vec::new(),
+    };
     let mut plan = ctx.settled.plan(namespace, desired, &live, made_for(&tenant));
     let live: Vec<Object> = live.into_iter().filter(|object| !is_foreign(object)).collect();
     let now = Instant::now();
     let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
     let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
+    let held = hold_behind(&mut plan, &unshrunk, &live);
     let staged = ctx.bridges.stage(namespace, &mut plan, &live, now);
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
     out_of_sync.extend(plan.foreign.iter().chain(&plan.terminating).cloned());
     out_of_sync.extend(staged.waiting);
+    out_of_sync.extend(held.keys().cloned());
     let foreign = plan.foreign.clone();
-    let report = execute(ctx, plan, synced.as_ref(), &tenant).await;
+    let mut report = execute(ctx, plan, synced.as_ref(), &tenant).await;
+    report
+        .failed
+        .extend(unshrunk.into_iter().map(|Unshrunk { gateway: _, error }| error));
     for object in &report.applied {
         tracing::info!(tenant, object = %object.id(), "applied");
     }
     for id in &report.deleted {
         tracing::info!(tenant, object = %id, "deleted");
     }
-    let refused = refused(ctx, foreign, &report, &tenant);
+    let mut refused = refused(ctx, foreign, &report, &tenant);
+    refused.extend(held.into_iter().filter_map(|(id, words)| Some((id, words?))));
     Ok(Applied {
         hub: HubState {
             live,
@@ -211,23 +218,76 @@ fn is_installed(ctx: &Context, kind: Kind) -> bool {
         && (kind != Kind::Gateway || ctx.stores.gateways.is_installed())
 }
 
+/// A policy that could not be shrunk, by the Gateway that it is for.
+struct Unshrunk {
+    gateway: String,
+    error: ApplyError,
+}
+
 /// Takes out of the live patches what is not wanted any more, before a listener or route may get the host. Only
 /// where the stores are complete, as for all that is removed.
-async fn shrink_patches(ctx: &Context, desired: &[Object], live: &[Object]) -> Result<(), Error> {
+async fn shrink_patches(ctx: &Context, desired: &[Object], live: &[Object]) -> Vec<Unshrunk> {
     let kind = Kind::EnvoyPatchPolicy;
     let live = live.iter().filter(|object| object.id().kind == kind.as_str());
+    let mut failed = Vec::new();
     for live in live.filter(|object| !object.is_terminating()) {
         let desired = desired.iter().find(|object| object.id() == live.id());
-        match patches::shrunk(live.value(), desired.map(Object::value)) {
-            Shrunk::Unchanged => {}
-            Shrunk::To(value) => {
-                let object = Object::from_value(value, &api_resource(kind))?;
-                apply::apply(&ctx.client, FIELD_MANAGER, &object).await?;
-            }
-            Shrunk::Gone => apply::delete(&ctx.client, live).await?,
+        let shrunk = patches::shrunk(live.value(), desired.map(Object::value));
+        if let Err(error) = shrink(ctx, live, shrunk).await {
+            let gateway = live.id().key.name.clone();
+            failed.push(Unshrunk { gateway, error });
         }
     }
-    Ok(())
+    failed
+}
+
+async fn shrink(ctx: &Context, live: &Object, shrunk: Shrunk) -> Result<(), ApplyError> {
+    match shrunk {
+        Shrunk::Unchanged => Ok(()),
+        Shrunk::To(value) => {
+            let object = Object::from_value(value, &api_resource(Kind::EnvoyPatchPolicy))?;
+            apply::apply(&ctx.client, FIELD_MANAGER, &object).await?;
+            Ok(())
+        }
+        Shrunk::Gone => apply::delete(&ctx.client, live).await,
+    }
+}
+
+/// Takes out of the plan what must not go before the policies that could not be shrunk, and the backends that it may
+/// still lead to. Says what is not written, and why if it will not be in a moment either.
+fn hold_behind(
+    plan: &mut Plan,
+    unshrunk: &[Unshrunk],
+    live: &[Object],
+) -> BTreeMap<ObjectId, Option<String>> {
+    let mut held = BTreeMap::new();
+    for Unshrunk { gateway, error } in unshrunk {
+        let wanted = plan.apply.iter().map(|change| &change.desired);
+        let all = live.iter().chain(wanted);
+        let behind = Behind::of(
+            gateway,
+            all.map(|object| (object.id().kind.as_str(), object.value())),
+        );
+        plan.apply.retain(|Change { desired, replaces: _ }| {
+            let waits = behind.must_not_write(&desired.id().kind, desired.value());
+            if waits {
+                let words = (!error.is_transient()).then(|| told(error));
+                held.insert(desired.id().clone(), words);
+            }
+            !waits
+        });
+        (plan.delete).retain(|object| {
+            !is_backend(object) && !behind.must_not_delete(&object.id().kind, object.value())
+        });
+    }
+    held
+}
+
+fn told(error: &ApplyError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }
 
 /// What was made from Routes, and whatever somebody else may have made in its place.
