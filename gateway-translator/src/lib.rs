@@ -36,7 +36,7 @@ mod target;
 mod translate;
 pub mod verdict;
 
-pub use domain::claims::{ClaimTable, Claimant, claims};
+pub use domain::claims::{ClaimTable, Claimant, Wanted, claims, grant, wanted};
 pub use facts::{HubObservations, Observed, RouteStatusFacts, facts};
 pub use input::{Input, Settings};
 pub use output::{HubObject, Kind, ObjectKey, Objects, Output, Resource};

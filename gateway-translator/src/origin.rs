@@ -19,6 +19,23 @@ pub(crate) struct Created<'a> {
     at: Option<&'a Time>,
 }
 
+/// The same, to be kept. It sorts alike.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CreatedAt {
+    undated: bool,
+    at: Option<Time>,
+}
+
+impl From<Created<'_>> for CreatedAt {
+    fn from(created: Created<'_>) -> Self {
+        let Created { undated, at } = created;
+        Self {
+            undated,
+            at: at.cloned(),
+        }
+    }
+}
+
 /// When a Route came to the hub. One without a timestamp counts as the youngest.
 pub(crate) fn created(route: &Route) -> Created<'_> {
     let at = route.metadata.creation_timestamp.as_ref();

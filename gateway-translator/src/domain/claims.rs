@@ -41,13 +41,39 @@ struct Holders {
     wildcard: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Host names that one tenant wants. What of a Route is no host name does not change it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted(Vec<Claim>);
+
+/// What a tenant wants: a function of its own Routes and settings alone.
+#[must_use]
+pub fn wanted(claimant: Claimant<'_>) -> Wanted {
+    let Claimant {
+        namespace,
+        settings,
+        routes,
+    } = claimant;
+    if !settings.enabled {
+        return Wanted::default();
+    }
+    let of_route = |route: &Arc<Route>| claims_of_route(namespace, settings, route);
+    Wanted(routes.iter().flat_map(of_route).collect())
+}
+
 /// Decides who holds what, for all tenants of the hub.
 #[must_use]
 pub fn claims<'a>(claimants: impl IntoIterator<Item = Claimant<'a>>) -> ClaimTable {
-    let mut wanted: Vec<Claim<'_>> = claimants.into_iter().flat_map(claims_of).collect();
-    wanted.sort();
+    let all: Vec<Wanted> = claimants.into_iter().map(wanted).collect();
+    grant(&all)
+}
+
+/// Decides who holds what, given what every tenant of the hub wants.
+#[must_use]
+pub fn grant<'a>(all: impl IntoIterator<Item = &'a Wanted>) -> ClaimTable {
+    let mut claims: Vec<&Claim> = all.into_iter().flat_map(|Wanted(claims)| claims).collect();
+    claims.sort();
     let mut table = ClaimTable::default();
-    for claim in wanted {
+    for claim in claims {
         let Claim {
             created: _,
             namespace,
@@ -55,7 +81,7 @@ pub fn claims<'a>(claimants: impl IntoIterator<Item = Claimant<'a>>) -> ClaimTab
             gateway,
             hostname,
         } = claim;
-        let holders = table.gateways.entry(gateway).or_default();
+        let holders = table.gateways.entry(gateway.clone()).or_default();
         if !holders.is_taken(hostname, namespace) {
             holders.grant(hostname, namespace);
         }
@@ -105,31 +131,16 @@ impl ClaimTable {
 }
 
 /// Ordered by age first: the order in which claims are granted.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim<'a> {
-    created: origin::Created<'a>,
-    namespace: &'a str,
-    route: &'a str,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    created: origin::CreatedAt,
+    namespace: String,
+    route: String,
     gateway: GatewayReference,
-    hostname: &'a str,
+    hostname: String,
 }
 
-fn claims_of<'a>(claimant: Claimant<'a>) -> Vec<Claim<'a>> {
-    let Claimant {
-        namespace,
-        settings,
-        routes,
-    } = claimant;
-    if !settings.enabled {
-        return Vec::new();
-    }
-    routes
-        .iter()
-        .flat_map(|route| claims_of_route(namespace, settings, route))
-        .collect()
-}
-
-fn claims_of_route<'a>(namespace: &'a str, settings: &'a Settings, route: &'a Route) -> Vec<Claim<'a>> {
+fn claims_of_route(namespace: &str, settings: &Settings, route: &Route) -> Vec<Claim> {
     let Ok(source) = origin::check(route) else {
         return Vec::new();
     };
@@ -156,12 +167,12 @@ fn claims_of_route<'a>(namespace: &'a str, settings: &'a Settings, route: &'a Ro
                 .filter(|h| {
                     super::hostname::is_hostname(h) && api::domain::is_allowed(h, &settings.allowed_domains)
                 })
-                .map(move |hostname| Claim {
-                    created,
-                    namespace,
-                    route: name,
+                .map(|hostname| Claim {
+                    created: created.into(),
+                    namespace: namespace.to_owned(),
+                    route: name.to_owned(),
                     gateway: gateway.clone(),
-                    hostname,
+                    hostname: hostname.to_owned(),
                 })
                 .collect::<Vec<_>>()
         })

@@ -1,13 +1,18 @@
 //! From the stores to what the translator takes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use api::meta;
 use gateway_translator::{Input, Kind, ObjectKey, Settings};
 use kube::ResourceExt;
 
 use crate::build::is_ours;
+use crate::claims::{Basis, Contender, HubBasis};
 use crate::context::{Context, Owner};
-use crate::controller::tenant::shared_gateways;
+use crate::controller::tenant::{hub_gateways, shared_gateways};
+
+use super::is_on_shared_gateway;
 
 /// What holds for the tenant. A Tenant that is being deleted has nothing.
 #[must_use]
@@ -59,6 +64,46 @@ pub fn input(ctx: &Context, namespace: &str, owner: &Owner) -> Input {
         claims: ctx.claims.get(),
         foreign: foreign(ctx, namespace),
     }
+}
+
+/// Tenants with Routes on shared Gateways, and what their wishes are made from. Nothing is computed here.
+#[must_use]
+pub fn contenders(ctx: &Context, last: Option<&Arc<HubBasis>>) -> Vec<Contender> {
+    let stores = &ctx.stores;
+    let now = HubBasis {
+        config: ctx.config(),
+        gateways: hub_gateways(ctx),
+        classes: stores.gateway_classes.snapshot(),
+    };
+    let hub = match last.filter(|last| last.is_same(&now)) {
+        Some(last) => last.clone(),
+        None => Arc::new(now),
+    };
+    let contender = |namespace: String| {
+        let mut routes = stores.routes.in_namespace(&namespace);
+        routes.retain(|route| is_on_shared_gateway(route));
+        if routes.is_empty() {
+            return None;
+        }
+        let object = stores.namespaces.get("", &namespace);
+        let tenant = object
+            .as_ref()
+            .and_then(|object| stores.tenants.get("", object.labels().get(meta::TENANT_LABEL)?));
+        let basis = Basis {
+            hub: hub.clone(),
+            tenant,
+            namespace: object,
+        };
+        Some(Contender {
+            namespace,
+            basis,
+            routes,
+        })
+    };
+    ctx.tenant_namespaces()
+        .into_iter()
+        .filter_map(contender)
+        .collect()
 }
 
 /// What somebody else made there, of the kinds of which all objects are seen. Of the others one is found when its

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use api::v1alpha1::{GatewayScope, Route};
 use controller_kit::driver::Outcome;
-use gateway_translator::{Claimant, claims};
+use gateway_translator::{Claimant, Wanted, wanted};
 use kube::ResourceExt;
 
+use crate::claims::Contender;
 use crate::context::{Context, Error, Owner};
 use crate::metrics::{Found, ROUTE_TYPES};
 
@@ -73,37 +74,33 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     }
 }
 
-/// Makes the table of host names anew and wakes those for whom it changed.
+/// Takes in who wants which host name by now, and wakes those for whom it changes something.
 pub fn refresh_claims(ctx: &Context) {
     if ctx.stores.proof().is_none() {
         return;
     }
-    let tenants: Vec<_> = (ctx.tenant_namespaces().into_iter())
-        .filter_map(|namespace| {
-            let owner = ctx.owner(&namespace).filter(|owner| owner.settings.is_some())?;
-            let mut routes = ctx.stores.routes.in_namespace(&namespace);
-            routes.retain(|route| is_on_shared_gateway(route));
-            let settings = (!routes.is_empty()).then(|| gather::settings(ctx, &namespace, &owner))?;
-            Some((namespace, settings, routes))
+    let ask = |contender: &Contender| {
+        let Contender {
+            namespace,
+            basis: _,
+            routes,
+        } = contender;
+        let Some(owner) = ctx.owner(namespace).filter(|owner| owner.settings.is_some()) else {
+            return Wanted::default();
+        };
+        wanted(Claimant {
+            namespace,
+            settings: &gather::settings(ctx, namespace, &owner),
+            routes,
         })
-        .collect();
-    let claimants = tenants.iter().map(|(namespace, settings, routes)| Claimant {
-        namespace,
-        settings,
-        routes: routes.as_slice(),
-    });
-    let table = claims(claimants);
-    let before = ctx.claims.get();
-    if *before == table {
-        return;
-    }
-    for namespace in before.changed_namespaces(&table) {
+    };
+    let changed = ctx.claims.refresh(|last| gather::contenders(ctx, last), ask);
+    for namespace in changed {
         ctx.triggers.route.trigger(namespace);
     }
-    ctx.claims.replace(table);
 }
 
-fn is_on_shared_gateway(route: &Route) -> bool {
+pub(crate) fn is_on_shared_gateway(route: &Route) -> bool {
     route
         .spec
         .parents

@@ -151,14 +151,8 @@ pub fn shared_gateways(ctx: &Context, namespace: &str, settings: &TenantSettings
     }
     let json = |object: &DynamicObject| serde_json::to_value(object).unwrap_or_default();
     let tenant_namespaces: BTreeSet<String> = ctx.tenant_namespaces().into_iter().collect();
-    let mut gateways = ctx.stores.gateways.snapshot();
     // Most Gateways of a hub are its tenants': they are not worth turning into JSON.
-    gateways.retain(|gateway| {
-        !gateway
-            .namespace()
-            .is_some_and(|n| tenant_namespaces.contains(&n))
-    });
-    let all: Vec<_> = gateways.iter().map(|g| json(g)).collect();
+    let all: Vec<_> = hub_gateways(ctx).iter().map(|g| json(g)).collect();
     let classes: Vec<_> = ctx
         .stores
         .gateway_classes
@@ -180,6 +174,18 @@ pub fn shared_gateways(ctx: &Context, namespace: &str, settings: &TenantSettings
             classes: &gateways::classes(&classes),
         },
     )
+}
+
+/// Gateways that are not in a tenant's namespace.
+pub fn hub_gateways(ctx: &Context) -> Vec<Arc<DynamicObject>> {
+    let tenant_namespaces: BTreeSet<String> = ctx.tenant_namespaces().into_iter().collect();
+    let mut gateways = ctx.stores.gateways.snapshot();
+    gateways.retain(|gateway| {
+        !gateway
+            .namespace()
+            .is_some_and(|n| tenant_namespaces.contains(&n))
+    });
+    gateways
 }
 
 async fn refuse(
