@@ -84,17 +84,15 @@ impl GatewayApi {
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]).sees_all();
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
         result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
-        if result.is_err() {
-            // A Route that may be changed in a moment still needs what looks unwanted.
-            return result;
-        }
+        // A Route that may be changed in a moment still needs what looks unwanted.
+        result?;
         // One that will not be changed needs it for as long as it stays, and must not keep anything else. What it
         // needs of the own cluster is not in `removal`: the hub's Routes as they are have been taken into account.
         self.spare_needs_of_refused(&mut secrets.remove, &written.refused);
-        result = result.and(self.note(
+        let result = self.note(
             hub.execute(secrets.remove, Some(synced), is_sync_secret).await,
             written,
-        ));
+        );
         result.and(self.withdraw(removal, synced, written).await)
     }
 
