@@ -138,6 +138,7 @@ pub struct StreamReport {
 }
 
 /// A story that fails leaves no traffic behind for the next one.
+#[derive(Debug)]
 struct StopWhenDropped(Arc<AtomicBool>);
 
 impl Drop for StopWhenDropped {

@@ -7,5 +7,6 @@ mod grpc;
 mod http;
 mod names;
 mod restart;
+mod revoked;
 mod shared;
 mod tls;

@@ -10,13 +10,13 @@ use testbed::Lab;
 use crate::support::{Scratch, condition, gateway_address, lab};
 
 /// A certificate that vouches for itself, with its key, in PEM.
-struct Certificate {
+pub(super) struct Certificate {
     certificate: String,
     key: String,
 }
 
 impl Certificate {
-    fn of(lab: &Lab, host: &str) -> Self {
+    pub(super) fn of(lab: &Lab, host: &str) -> Self {
         let script = format!(
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
              -subj '/CN={host}' -addext 'subjectAltName=DNS:{host}' -keyout /dev/stdout -out /dev/stdout"
@@ -28,7 +28,7 @@ impl Certificate {
         }
     }
 
-    fn put(&self, tenant: &Cluster, namespace: &str) {
+    pub(super) fn put(&self, tenant: &Cluster, namespace: &str) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"namespace": namespace, "name": "cert"},
@@ -49,7 +49,12 @@ fn block(pem: &str, label: &str) -> String {
 
 /// The pod that answers a request over TLS whose client trusts nothing but `trusted`. The request comes from a node
 /// of another cluster, whose curl knows certificates.
-fn https_pod(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> Result<String, String> {
+pub(super) fn https_pod(
+    lab: &Lab,
+    address: &str,
+    host: &str,
+    trusted: &Certificate,
+) -> Result<String, String> {
     let script = format!(
         "curl -sS --fail --max-time 5 --noproxy '*' --cacert /dev/stdin --resolve {host}:443:{address} https://{host}/ <<'END'\n{}END\n",
         trusted.certificate
@@ -62,7 +67,7 @@ fn https_pod(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> Res
 }
 
 #[track_caller]
-fn answered_securely(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> String {
+pub(super) fn answered_securely(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> String {
     until(
         format!("https://{host} at {address}, with the certificate of its tenant"),
         seconds(90),
