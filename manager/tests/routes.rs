@@ -402,12 +402,11 @@ async fn a_route_names_its_new_backend_before_it_leads_there_and_its_old_one_aft
 
 /// Names of the Secrets that the listeners of a hub Gateway show.
 fn shown_secrets(gateway: &serde_json::Value) -> Vec<String> {
-    let listeners = gateway["spec"]["listeners"].as_array().unwrap();
-    let references = listeners
-        .iter()
-        .flat_map(|listener| listener["tls"]["certificateRefs"].as_array().unwrap().iter());
+    let items = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let listeners = items(&gateway["spec"]["listeners"]).into_iter();
+    let references = listeners.flat_map(|listener| items(&listener["tls"]["certificateRefs"]));
     references
-        .map(|reference| reference["name"].as_str().unwrap().to_owned())
+        .map(|reference| reference["name"].as_str().unwrap_or_default().to_owned())
         .collect()
 }
 
