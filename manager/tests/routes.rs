@@ -141,6 +141,24 @@ async fn a_route_that_somebody_else_made_is_not_overwritten_and_none_is_looked_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_made_for_envoy_gateway_in_a_tenants_namespace_stays() {
+    const POLICIES: &str = "/apis/gateway.envoyproxy.io/v1alpha1/namespaces/tenant-a/envoypatchpolicies";
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.gateway_and_route("tenant-a");
+    let theirs = json!({"metadata": {"name": "theirs"}, "spec": {"type": "JSONPatch", "jsonPatches": []}});
+    hub.memory.put(POLICIES, theirs.clone());
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let left = hub.memory.get(&format!("{POLICIES}/theirs"));
+    assert_eq!(
+        left.map(|policy| policy["spec"].clone()),
+        Some(theirs["spec"].clone())
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_gateway_api_on_the_hub_l4_goes_on() {
     let hub = Hub::new();
     for plural in [

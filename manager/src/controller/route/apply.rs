@@ -94,14 +94,14 @@ pub async fn run(
         .filter(|object| installed.contains(object.id().kind.as_str()))
         .cloned()
         .collect();
-    let live = live(ctx, namespace)?;
+    let all = live(ctx, namespace)?;
+    let live: Vec<Object> = all.iter().filter(|object| !is_foreign(object)).cloned().collect();
     let synced = ctx.stores.proof().filter(|_| !has_unread(ctx, namespace));
     let unshrunk = match &synced {
         Some(_) => shrink_patches(ctx, &desired, &live).await,
         None => Vec::new(),
     };
-    let mut plan = ctx.settled.plan(namespace, desired, &live, made_for(&tenant));
-    let live: Vec<Object> = live.into_iter().filter(|object| !is_foreign(object)).collect();
+    let mut plan = ctx.settled.plan(namespace, desired, &all, made_for(&tenant));
     let now = Instant::now();
     let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
     let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
