@@ -64,9 +64,13 @@ soak: ## Long runs on a lab with the product, half an hour in all; SUITE=outage|
 	LAB=$(LAB) BIN=$(BIN) STORIES=soak SHOW=1 e2e/run-stories.sh "$(SUITE)"
 
 .PHONY: bench
-bench: ## What delegation costs, on a lab with the product; BENCH=p9-shared,p9-own,p10,p11,switch, ROUTES=1000.
+bench: ## What delegation costs, on a lab with the product; BENCH=p9-shared,p9-rested,p9-own,p10,p11,switch, ROUTES=1000.
 	cargo build --release -p bench
 	$(LAB_CMD) exec -- $(BIN)/bench --out bench.json
+
+.PHONY: performance
+performance: ## Makes docs/performance.md from docs/performance.json, which is a bench.json.
+	cargo run --quiet --release -p bench -- --out docs/performance.json --document docs/performance.md
 
 .PHONY: conformance
 conformance: ## Gateway API conformance, on fresh clusters unless LAB is given; PROFILE=, RUN= or SMOKE=1 narrow it.

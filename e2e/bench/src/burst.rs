@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::runtime::watcher;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use testbed::Progress;
 
 use crate::clusters::{delete_labelled, gateway_api, objects};
@@ -23,7 +23,7 @@ const ASKERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How one way did. Times are in seconds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Way {
     /// From the first request that creates a route to the answer to the last.
     pub creation: f64,
@@ -40,7 +40,7 @@ pub struct Way {
 }
 
 /// Both ways.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Burst {
     /// Routes at once.
     pub routes: usize,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use testbed::{Lab, Progress};
 
@@ -23,7 +23,7 @@ const CONNECTIONS: u32 = 16;
 const RATE: u32 = 400;
 
 /// How one path did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Path {
     /// As fast as it goes.
     pub full: Outcome,
@@ -36,7 +36,7 @@ pub struct Path {
 }
 
 /// Both paths.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hops {
     /// The tenant's Gateway.
     pub one: Path,

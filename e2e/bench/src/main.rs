@@ -4,8 +4,10 @@
 
 mod burst;
 mod clusters;
+mod document;
 mod hops;
 mod load;
+mod machine;
 mod probe;
 mod propagation;
 mod report;
@@ -13,7 +15,7 @@ mod scene;
 mod statistics;
 mod switch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,8 +24,12 @@ use clap::{Parser, ValueEnum};
 use testbed::Progress;
 
 use crate::clusters::Clusters;
+use crate::propagation::Series;
 use crate::report::Report;
 use crate::scene::Scene;
+
+/// Routes of the series with rests, which take longer than the routes.
+const RESTED_ROUTES: usize = 200;
 
 /// Measures what delegation costs.
 #[derive(Debug, Parser)]
@@ -40,6 +46,9 @@ struct Arguments {
     /// Where the figures go, as JSON.
     #[arg(long, default_value = "bench.json")]
     out: PathBuf,
+    /// Measures nothing: makes this document from the figures in `--out`.
+    #[arg(long)]
+    document: Option<PathBuf>,
 }
 
 /// A part of the measurements.
@@ -47,6 +56,8 @@ struct Arguments {
 enum Part {
     /// Time until a route serves, all with one backend.
     P9Shared,
+    /// The same, with a rest before each route: nobody still works on the one before.
+    P9Rested,
     /// The same with a backend each.
     P9Own,
     /// Many routes at once.
@@ -60,6 +71,10 @@ enum Part {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if let Some(path) = &arguments.document {
+        write_document(&arguments.out, path)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let progress = Progress::default();
     progress.say("setting the scene");
     let scene = Scene::set(Clusters::load().await?).await?;
@@ -78,15 +93,25 @@ async fn main() -> Result<ExitCode> {
     })
 }
 
+fn write_document(figures: &Path, path: &Path) -> Result<()> {
+    let text = std::fs::read(figures).with_context(|| format!("reading {}", figures.display()))?;
+    let report = serde_json::from_slice(&text).with_context(|| format!("reading {}", figures.display()))?;
+    std::fs::write(path, document::document(&report)).with_context(|| format!("writing {}", path.display()))
+}
+
 async fn measure(arguments: &Arguments, scene: &Scene, progress: &Progress) -> Result<Report> {
     let Arguments {
         routes,
         load_seconds,
         only,
         out: _,
+        document: _,
     } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
-    let mut report = Report::default();
+    let mut report = Report {
+        machine: machine::describe(scene).await?,
+        ..Report::default()
+    };
     if wanted(Part::P11) {
         report.hops = Some(hops::run(scene, Duration::from_secs(*load_seconds), progress).await?);
         scene.clear().await?;
@@ -101,7 +126,14 @@ async fn measure(arguments: &Arguments, scene: &Scene, progress: &Progress) -> R
     if wanted(Part::P9Shared) {
         report
             .propagation
-            .push(propagation::run(scene, *routes, false, progress).await?);
+            .push(propagation::run(scene, *routes, Series::Shared, progress).await?);
+        scene.clear().await?;
+    }
+    if wanted(Part::P9Rested) {
+        let few = (*routes).min(RESTED_ROUTES);
+        report
+            .propagation
+            .push(propagation::run(scene, few, Series::Rested, progress).await?);
         scene.clear().await?;
     }
     if wanted(Part::P9Own) {
@@ -109,7 +141,7 @@ async fn measure(arguments: &Arguments, scene: &Scene, progress: &Progress) -> R
         scene.own_backends(*routes).await?;
         report
             .propagation
-            .push(propagation::run(scene, *routes, true, progress).await?);
+            .push(propagation::run(scene, *routes, Series::Own, progress).await?);
     }
     Ok(report)
 }

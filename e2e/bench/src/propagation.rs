@@ -1,17 +1,48 @@
 //! P9: the time from an HTTPRoute's creation to its first 200, route by route, by delegation and directly.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use testbed::Progress;
 
 use crate::probe::{Unexpected, Watch, client, until_served};
 use crate::scene::{SHARED_BACKEND, Scene, Side, own_backend};
 use crate::statistics::Percentiles;
 
+/// Rest before each route of [`Series::Rested`].
+const REST: Duration = Duration::from_millis(700);
+
+/// What the routes of a run have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// One backend for all.
+    Shared,
+    /// One backend for all, and time for everybody to be done with the route before.
+    Rested,
+    /// A backend each.
+    Own,
+}
+
+impl Series {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Rested => "rested",
+            Self::Own => "own",
+        }
+    }
+
+    fn rest(self) -> Duration {
+        match self {
+            Self::Rested => REST,
+            Self::Shared | Self::Own => Duration::ZERO,
+        }
+    }
+}
+
 /// How one way did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Way {
     /// Milliseconds from the request that creates a route to the first 200.
     pub milliseconds: Percentiles,
@@ -26,10 +57,10 @@ pub struct Way {
 }
 
 /// Both ways, and what lies between them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Propagation {
-    /// Whether all routes had the same backend.
-    pub backends: &'static str,
+    /// Whether all routes had the same backend, and whether there was a rest before each.
+    pub series: String,
     /// By delegation.
     pub delegated: Way,
     /// Directly on the hub.
@@ -42,24 +73,24 @@ pub struct Propagation {
 ///
 /// # Errors
 /// When an API server refuses something.
-pub async fn run(scene: &Scene, count: usize, own: bool, progress: &Progress) -> Result<Propagation> {
-    let series = if own { "own" } else { "shared" };
-    let mut delegated = Runner::begin(&scene.tenant, own)?;
-    let mut raw = Runner::begin(&scene.raw, own)?;
+pub async fn run(scene: &Scene, count: usize, series: Series, progress: &Progress) -> Result<Propagation> {
+    let mut delegated = Runner::begin(&scene.tenant, series)?;
+    let mut raw = Runner::begin(&scene.raw, series)?;
     let mut overhead = Vec::new();
     for index in 0..count {
         let (with, without) = if index % 2 == 0 {
-            let without = raw.one(series, index).await?;
-            (delegated.one(series, index).await?, without)
+            let without = raw.one(index).await?;
+            (delegated.one(index).await?, without)
         } else {
-            (delegated.one(series, index).await?, raw.one(series, index).await?)
+            (delegated.one(index).await?, raw.one(index).await?)
         };
         if let (Some(with), Some(without)) = (with, without) {
             overhead.push(with - without);
         }
         if (index + 1) % 100 == 0 {
             progress.say(format!(
-                "P9 ({series} backends): {} routes, delegated {}, raw {}",
+                "P9 ({}): {} routes, delegated {}, raw {}",
+                series.name(),
                 index + 1,
                 delegated.so_far(),
                 raw.so_far()
@@ -67,7 +98,7 @@ pub async fn run(scene: &Scene, count: usize, own: bool, progress: &Progress) ->
         }
     }
     Ok(Propagation {
-        backends: series,
+        series: series.name().to_owned(),
         delegated: delegated.end().await?,
         raw: raw.end().await?,
         overhead: Percentiles::of(&overhead),
@@ -77,7 +108,7 @@ pub async fn run(scene: &Scene, count: usize, own: bool, progress: &Progress) ->
 /// One way, in the middle of its run.
 struct Runner<'a> {
     side: &'a Side,
-    own: bool,
+    series: Series,
     client: reqwest::Client,
     watch: Watch,
     samples: Vec<f64>,
@@ -86,10 +117,10 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn begin(side: &'a Side, own: bool) -> Result<Self> {
+    fn begin(side: &'a Side, series: Series) -> Result<Self> {
         Ok(Self {
             side,
-            own,
+            series,
             client: client()?,
             watch: Watch::begin(client()?, side.address.clone(), host),
             samples: Vec::new(),
@@ -99,12 +130,13 @@ impl<'a> Runner<'a> {
     }
 
     /// One route; its time in milliseconds, unless it was never served.
-    async fn one(&mut self, series: &str, index: usize) -> Result<Option<f64>> {
-        let backend = if self.own {
-            own_backend(index)
-        } else {
-            SHARED_BACKEND.to_owned()
+    async fn one(&mut self, index: usize) -> Result<Option<f64>> {
+        tokio::time::sleep(self.series.rest()).await;
+        let backend = match self.series {
+            Series::Own => own_backend(index),
+            Series::Shared | Series::Rested => SHARED_BACKEND.to_owned(),
         };
+        let series = self.series.name();
         let route = self
             .side
             .route(series, &format!("{series}-{index}"), &host(index), &backend);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::burst::Burst;
 use crate::hops::Hops;
@@ -10,9 +10,26 @@ use crate::probe::Unexpected;
 use crate::propagation::Propagation;
 use crate::switch::Switch;
 
+/// Where it was measured.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor, as it calls itself.
+    pub processor: String,
+    /// Cores that all clusters, Envoys and the load share.
+    pub cores: usize,
+    /// Memory in GiB.
+    pub memory_gib: u64,
+    /// Version of the hub's API server.
+    pub kubernetes: String,
+    /// Version of the product.
+    pub product: String,
+}
+
 /// All that was measured.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
+    /// Where.
+    pub machine: Machine,
     /// P9.
     pub propagation: Vec<Propagation>,
     /// P10.
@@ -25,37 +42,57 @@ pub struct Report {
 
 /// A figure and its goal.
 #[derive(Debug, Clone, PartialEq)]
-struct Line {
-    what: String,
-    delegated: String,
-    raw: String,
-    goal: &'static str,
-    reached: Option<bool>,
+pub struct Line {
+    /// What was measured.
+    pub what: String,
+    /// Through the product.
+    pub delegated: String,
+    /// Directly on the hub.
+    pub raw: String,
+    /// The goal of the delegated way; empty where there is none.
+    pub goal: &'static str,
+    /// Whether it was reached.
+    pub reached: Option<bool>,
+}
+
+impl Line {
+    /// How the goal stands, in a word.
+    #[must_use]
+    pub fn mark(&self) -> &'static str {
+        match self.reached {
+            Some(true) => "ok",
+            Some(false) => "MISSED",
+            None => "",
+        }
+    }
 }
 
 impl Report {
-    /// The table, and whether every goal was reached.
+    /// The figures that are compared.
     #[must_use]
-    pub fn table(&self) -> (String, bool) {
+    pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         self.propagation.iter().for_each(|p| propagation(p, &mut lines));
         self.burst.iter().for_each(|b| burst(b, &mut lines));
         self.switch.iter().for_each(|s| switch(s, &mut lines));
-        let mut text = format!("{:<52} {:>20} {:>20}  {}\n", "", "delegated", "raw", "goal");
+        lines
+    }
+
+    /// The table, and whether every goal was reached.
+    #[must_use]
+    pub fn table(&self) -> (String, bool) {
+        let lines = self.lines();
+        let mut text = format!("{:<64} {:>20} {:>20}  {}\n", "", "delegated", "raw", "goal");
         for line in &lines {
             let Line {
                 what,
                 delegated,
                 raw,
                 goal,
-                reached,
+                reached: _,
             } = line;
-            let mark = match reached {
-                Some(true) => "ok",
-                Some(false) => "MISSED",
-                None => "",
-            };
-            let _ = writeln!(text, "{what:<52} {delegated:>20} {raw:>20}  {goal} {mark}");
+            let mark = line.mark();
+            let _ = writeln!(text, "{what:<64} {delegated:>20} {raw:>20}  {goal} {mark}");
         }
         if let Some(hops) = &self.hops {
             text.push_str(&hops_table(hops));
@@ -66,12 +103,13 @@ impl Report {
 
 fn propagation(of: &Propagation, lines: &mut Vec<Line>) {
     let Propagation {
-        backends,
+        series,
         delegated,
         raw,
         overhead,
     } = of;
-    let title = |what: &str| format!("P9 {backends} backends: {what}");
+    let routes = delegated.milliseconds.count;
+    let title = |what: &str| format!("P9 {series}, {routes} routes: {what}");
     let mut pair = |what: &str, delegated: String, raw: String, goal, reached| {
         lines.push(Line {
             what: title(what),
@@ -177,29 +215,37 @@ fn switch(of: &Switch, lines: &mut Vec<Line>) {
 }
 
 fn hops_table(of: &Hops) -> String {
-    let mut text = format!("\n{:<52} {:>20} {:>20}\n", "P11", "one hop", "two hops");
-    let Hops { one, two } = of;
-    let mut line = |what: &str, of: fn(&crate::hops::Path) -> String| {
-        let _ = writeln!(text, "{what:<52} {:>20} {:>20}", of(one), of(two));
-    };
-    line("requests per second and core of Envoy", |p| {
-        format!("{:.0}", p.per_core)
-    });
-    line("requests per second", |p| format!("{:.0}", p.full.per_second));
-    line("  p50 / p99", |p| {
-        ms(p.full.milliseconds.p50, p.full.milliseconds.p99)
-    });
-    line("  cores of Envoy", |p| format!("{:.2}", p.envoy_cores));
-    line("paced: requests per second", |p| {
-        format!("{:.0}", p.paced.per_second)
-    });
-    line("  p50 / p99", |p| {
-        ms(p.paced.milliseconds.p50, p.paced.milliseconds.p99)
-    });
-    line("answers but 200", |p| {
-        (total(&p.full.unexpected) + total(&p.paced.unexpected)).to_string()
-    });
+    let mut text = format!("\n{:<64} {:>20} {:>20}\n", "P11", "one hop", "two hops");
+    for [what, one, two] in hops(of) {
+        let _ = writeln!(text, "{what:<64} {one:>20} {two:>20}");
+    }
     text
+}
+
+/// What was measured of P11, through one hop and through two.
+#[must_use]
+pub fn hops(of: &Hops) -> Vec<[String; 3]> {
+    let Hops { one, two } = of;
+    let row = |what: &str, of: fn(&crate::hops::Path) -> String| [what.to_owned(), of(one), of(two)];
+    vec![
+        row("requests per second and core of Envoy", |p| {
+            format!("{:.0}", p.per_core)
+        }),
+        row("requests per second", |p| format!("{:.0}", p.full.per_second)),
+        row("p50 / p99 at that", |p| {
+            ms(p.full.milliseconds.p50, p.full.milliseconds.p99)
+        }),
+        row("cores of Envoy at that", |p| format!("{:.2}", p.envoy_cores)),
+        row("requests per second, paced", |p| {
+            format!("{:.0}", p.paced.per_second)
+        }),
+        row("p50 / p99 at that pace", |p| {
+            ms(p.paced.milliseconds.p50, p.paced.milliseconds.p99)
+        }),
+        row("answers but 200", |p| {
+            (total(&p.full.unexpected) + total(&p.paced.unexpected)).to_string()
+        }),
+    ]
 }
 
 fn ms(p50: f64, p99: f64) -> String {

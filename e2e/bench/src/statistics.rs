@@ -1,9 +1,9 @@
 //! Percentiles of samples. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Percentiles of a series, in the samples' own unit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// How many samples there are.
     pub count: usize,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use testbed::Progress;
 
@@ -20,7 +20,7 @@ const RATE: u32 = 200;
 const CONNECTIONS: u32 = 8;
 
 /// Both ways.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Switch {
     /// Changes.
     pub changes: u32,
