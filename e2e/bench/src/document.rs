@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Line, Machine, Report, hops};
+use crate::report::{Machine, Report, hops};
 
 const HEAD: &str = "# Performance
 
@@ -46,15 +46,7 @@ pub fn document(report: &Report) -> String {
     );
     text.push_str("| | delegated | raw | goal | |\n|---|---:|---:|---|---|\n");
     for line in report.lines() {
-        let mark = line.mark();
-        let Line {
-            what,
-            delegated,
-            raw,
-            goal,
-            reached: _,
-        } = line;
-        let _ = writeln!(text, "| {what} | {delegated} | {raw} | {goal} | {mark} |");
+        let _ = writeln!(text, "| {} |", line.cells().join(" | "));
     }
     if let Some(of) = &report.hops {
         text.push_str("\n| P11 | one hop | two hops |\n|---|---:|---:|\n");

@@ -56,14 +56,22 @@ pub struct Line {
 }
 
 impl Line {
-    /// How the goal stands, in a word.
+    /// What a table shows of it; the last says in a word how the goal stands.
     #[must_use]
-    pub fn mark(&self) -> &'static str {
-        match self.reached {
+    pub fn cells(&self) -> [&str; 5] {
+        let Self {
+            what,
+            delegated,
+            raw,
+            goal,
+            reached,
+        } = self;
+        let mark = match reached {
             Some(true) => "ok",
             Some(false) => "MISSED",
             None => "",
-        }
+        };
+        [what, delegated, raw, goal, mark]
     }
 }
 
@@ -84,14 +92,7 @@ impl Report {
         let lines = self.lines();
         let mut text = format!("{:<64} {:>20} {:>20}  {}\n", "", "delegated", "raw", "goal");
         for line in &lines {
-            let Line {
-                what,
-                delegated,
-                raw,
-                goal,
-                reached: _,
-            } = line;
-            let mark = line.mark();
+            let [what, delegated, raw, goal, mark] = line.cells();
             let _ = writeln!(text, "{what:<64} {delegated:>20} {raw:>20}  {goal} {mark}");
         }
         if let Some(hops) = &self.hops {

@@ -79,7 +79,7 @@ spec:
 }
 
 /// Lets routes of `from` reach Services of `namespace`.
-fn grant(namespace: &str, from: &str) -> String {
+pub(super) fn grant(namespace: &str, from: &str) -> String {
     format!(
         r#"apiVersion: gateway.networking.k8s.io/v1beta1
 kind: ReferenceGrant

@@ -11,7 +11,9 @@ use e2e::{echo, product};
 use serde_json::Value;
 
 use crate::support::cut::Cut;
-use crate::support::{Scratch, answered, ccm, condition, gateway_address, gone, hub_namespace, lab, uid};
+use crate::support::{
+    Scratch, answered, ccm, condition, gateway_address, gone, hub_namespace, lab, status_within, uid,
+};
 
 const ENVOY_GATEWAY: (&str, &str) = ("envoy-gateway-system", "control-plane=envoy-gateway");
 const CCM: (&str, &str) = (product::NAMESPACE, "app.kubernetes.io/name=kubelb-ccm");
@@ -232,15 +234,7 @@ fn a_ccm_restarted_while_the_hub_is_away_fails_no_request_and_catches_up() {
     drop(cut);
     let back = Instant::now();
     for (host, wanted) in [("new.example.com", 200), ("going.example.com", 404)] {
-        until(
-            format!("{wanted} for {host} within {LIVE:?} of the hub's return"),
-            LIVE.saturating_sub(back.elapsed()),
-            || match traffic::status(&traffic.url, Some(host)) {
-                Ok(status) if status == wanted => Ok(()),
-                other => Err(format!("{other:?}")),
-            },
-        )
-        .unwrap();
+        status_within(&traffic.url, host, wanted, LIVE, back);
     }
     gone(hub, &["routes.kubelb.k8c.io", "-n", hub_ns, &going]);
     nothing_holds(tenant, ns);

@@ -3,39 +3,18 @@
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
-use e2e::wait::{seconds, until};
-use e2e::{echo, traffic};
+use e2e::echo;
+use e2e::wait::seconds;
 
+use super::names::grant;
 use super::tls::{Certificate, answered_securely, https_pod};
-use crate::support::{Scratch, answered, gateway_address, lab};
+use crate::support::{Scratch, answered, gateway_address, lab, status_within, within};
 
 /// From the change to its effect on requests.
 const SOON: Duration = seconds(5);
 const GRANTED: &str = "granted.example.com";
 const GUEST: &str = "guest.example.com";
 const SECURE: &str = "secure.example.com";
-
-#[track_caller]
-fn soon(what: &str, changed: Instant, look: impl FnMut() -> Result<(), String>) {
-    until(
-        format!("{what} within {SOON:?}"),
-        SOON.saturating_sub(changed.elapsed()),
-        look,
-    )
-    .unwrap();
-}
-
-#[track_caller]
-fn answers_soon(url: &str, host: &str, code: u16, changed: Instant) {
-    soon(
-        &format!("{code} from {host}"),
-        changed,
-        || match traffic::status(url, Some(host)) {
-            Ok(seen) if seen == code => Ok(()),
-            other => Err(format!("{other:?}")),
-        },
-    );
-}
 
 /// Lets routes of namespaces with the label `guest` in.
 fn gateway_for_guests(namespace: &str) -> String {
@@ -70,19 +49,6 @@ spec:
     )
 }
 
-fn grant(namespace: &str, from: &str) -> String {
-    format!(
-        r#"apiVersion: gateway.networking.k8s.io/v1beta1
-kind: ReferenceGrant
-metadata: {{namespace: {namespace}, name: routes}}
-spec:
-  from: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: {from}}}]
-  to: [{{group: "", kind: Service}}]
----
-"#
-    )
-}
-
 fn label(tenant: &Cluster, namespace: &str, label: &str) {
     tenant.kubectl(&["label", "namespace", namespace, label]).unwrap();
 }
@@ -113,15 +79,15 @@ fn a_grant_and_a_label_that_are_taken_back_act_within_five_seconds() {
     tenant
         .kubectl(&["delete", "referencegrant", "-n", other, "routes", "--timeout=30s"])
         .unwrap();
-    answers_soon(&url, GRANTED, 500, grant_gone);
+    status_within(&url, GRANTED, 500, SOON, grant_gone);
     answered(&url, Some(GUEST));
 
     let label_gone = Instant::now();
     label(tenant, other, "guest-");
-    answers_soon(&url, GUEST, 404, label_gone);
+    status_within(&url, GUEST, 404, SOON, label_gone);
     let label_back = Instant::now();
     label(tenant, other, "guest=yes");
-    answers_soon(&url, GUEST, 200, label_back);
+    status_within(&url, GUEST, 200, SOON, label_back);
 }
 
 /// A Gateway of which the only listener needs the Secret `cert`, and a route on it.
@@ -162,8 +128,9 @@ fn a_certificate_that_is_taken_back_is_shown_no_more_and_its_gateway_keeps_its_a
     tenant
         .kubectl(&["delete", "secret", "-n", ns, "cert", "--timeout=30s"])
         .unwrap();
-    soon(
+    within(
         "no answer without the certificate",
+        SOON,
         secret_gone,
         || match https_pod(&lab.lab, &address, SECURE, &certificate) {
             Err(_) => Ok(()),

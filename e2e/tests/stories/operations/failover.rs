@@ -1,6 +1,6 @@
 //! Both replicas of the manager are killed while traffic flows, and things change before they are back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::cluster::Cluster;
 use e2e::echo;
@@ -13,7 +13,7 @@ use crate::support::envoys::{self, Fleet};
 use crate::support::no_manager::NoManager;
 use crate::support::served::only_ready_envoys;
 use crate::support::{
-    Scratch, answered, gateway_address, hub_namespace, lab, node_port, service_address, text, uid,
+    Scratch, answered, gateway_address, hub_namespace, lab, node_port, service_address, text, uid, within,
 };
 
 const REQUESTS: u64 = 2_000;
@@ -46,10 +46,10 @@ fn killing_every_manager_fails_no_request_and_changes_are_live_soon_after() {
     away.still();
 
     let back = away.end();
-    live("the Service with another NodePort", back, || {
+    within("the Service with another NodePort live", LIVE, back, || {
         traffic::get(&changing, None).map_err(|e| e.to_string())
     });
-    live("the new LoadBalancer", back, || {
+    within("the new LoadBalancer live", LIVE, back, || {
         let ip = address(tenant, ns, "new")?.ok_or("no address")?;
         traffic::get(&format!("http://{ip}/"), None).map_err(|e| e.to_string())
     });
@@ -114,16 +114,6 @@ fn address(tenant: &Cluster, namespace: &str, name: &str) -> Result<Option<Strin
         .get(&["service", "-n", namespace, name])
         .map_err(|e| e.to_string())?;
     Ok(text(&service["status"]["loadBalancer"]["ingress"][0]["ip"]))
-}
-
-#[track_caller]
-fn live<T>(what: &str, back: Instant, look: impl FnMut() -> Result<T, String>) {
-    until(
-        format!("{what} to be live within {LIVE:?} of the managers' return"),
-        LIVE.saturating_sub(back.elapsed()),
-        look,
-    )
-    .unwrap();
 }
 
 /// What clients do all the time, by L4 and by L7: new connections without pause, and one that stays open.

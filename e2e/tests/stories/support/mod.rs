@@ -9,7 +9,7 @@ pub mod node_port;
 pub mod served;
 pub mod token;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
@@ -146,6 +146,31 @@ pub fn programmed(hub: &Cluster, namespace: &str, name: &str, limit: Duration) {
         },
     )
     .unwrap();
+}
+
+/// Waits until `look` gives a value, but not longer than `limit` from the moment `since`.
+#[track_caller]
+pub fn within<T>(what: &str, limit: Duration, since: Instant, look: impl FnMut() -> Result<T, String>) {
+    until(
+        format!("{what} within {limit:?}"),
+        limit.saturating_sub(since.elapsed()),
+        look,
+    )
+    .unwrap();
+}
+
+/// As [`within`], until requests for a host get this status.
+#[track_caller]
+pub fn status_within(url: &str, host: &str, status: u16, limit: Duration, since: Instant) {
+    within(
+        &format!("{status} from {url} for {host}"),
+        limit,
+        since,
+        || match traffic::status(url, Some(host)) {
+            Ok(seen) if seen == status => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
 }
 
 /// Waits until requests are answered by a pod of `namespace`, and gives the answer.
