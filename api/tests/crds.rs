@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use api::v1alpha1::{Addresses, Config, LoadBalancer, Route, SyncSecret, Tenant, TenantState};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -90,6 +93,46 @@ fn committed_definitions_are_those_of_the_types() {
             "{name} differs from the types, regenerate: {REGENERATE}"
         );
     }
+}
+
+/// Fields of a schema without a limit: arrays without `maxItems`, maps without `maxProperties`. What may hold
+/// anything is somebody else's object and exempt.
+fn unlimited(path: &str, schema: &JSONSchemaProps) -> Vec<String> {
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if schema.type_.as_deref() == Some("array") && schema.max_items.is_none() {
+        found.push(format!("{path}: a list without maxItems"));
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        found.extend(unlimited(&format!("{path}[]"), items));
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        if schema.max_properties.is_none() {
+            found.push(format!("{path}: a map without maxProperties"));
+        }
+        found.extend(unlimited(&format!("{path}.*"), values));
+    }
+    for (name, property) in schema.properties.iter().flatten() {
+        found.extend(unlimited(&format!("{path}.{name}"), property));
+    }
+    found
+}
+
+#[test]
+fn every_list_and_every_map_has_a_limit() {
+    let all = api::crds::all();
+    assert_eq!(all.len(), KINDS.len());
+    let mut found = Vec::new();
+    for crd in &all {
+        for version in &crd.spec.versions {
+            let schema = version.schema.as_ref().unwrap();
+            let schema = schema.open_api_v3_schema.as_ref().unwrap();
+            found.extend(unlimited(&crd.spec.names.kind, schema));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

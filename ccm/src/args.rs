@@ -304,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn flags_that_the_document_calls_absent_are_refused() {
+        let text = include_str!("../../docs/operations.md");
+        let absent = controller_kit::document::listed(text, "### Flags that do not exist here, and why");
+        assert!(absent.contains("--enable-secret-synchronizer"));
+        for flag in absent {
+            let said = parse(&[&flag]).unwrap_err().to_string();
+            assert!(said.contains(&format!("unexpected argument '{flag}'")), "{said}");
+        }
+    }
+
+    #[test]
     fn the_help_tells_the_port_of_the_metrics() {
         use clap::CommandFactory;
         Args::command().debug_assert();

@@ -47,7 +47,8 @@ impl AgentMetrics {
         Ok(Self {
             hub: HubMetrics::new(metrics)?,
             nodes: NodeMetrics::new(metrics)?,
-            services: KindMetrics::new(metrics, "service", "managed_services_total")?,
+            services: KindMetrics::new(metrics, "service", "managed_services_total")?
+                .also_as(metrics, "managed_services")?,
             gateway_api: GatewayMetrics::new(metrics)?,
             runs: ReconcileMetrics::new(metrics, PREFIX)?,
             watches: WatchMetrics::new(metrics, PREFIX)?,
@@ -226,7 +227,8 @@ impl Changes {
 /// One kind of tenant object that is brought to the hub.
 #[derive(Debug, Clone)]
 pub struct KindMetrics {
-    managed: IntGaugeVec,
+    /// One gauge for each name that it is known by.
+    managed: Vec<IntGaugeVec>,
     shown: Namespaces,
     changes: Changes,
 }
@@ -238,25 +240,34 @@ impl KindMetrics {
     /// When a name is taken.
     pub fn new(metrics: &Metrics, singular: &str, managed: &str) -> Result<Self, MetricsError> {
         Ok(Self {
-            managed: metrics.gauges(
-                &name(managed),
-                "Objects of this cluster that are served.",
-                &["namespace"],
-            )?,
+            managed: vec![managed_gauge(metrics, managed)?],
             shown: Namespaces::default(),
             changes: Changes::new(metrics, singular)?,
         })
+    }
+
+    /// Shows how many are served under this name too.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn also_as(mut self, metrics: &Metrics, managed: &str) -> Result<Self, MetricsError> {
+        self.managed.push(managed_gauge(metrics, managed)?);
+        Ok(self)
     }
 
     /// How many objects are served, by namespace.
     pub fn managed(&self, by_namespace: &BTreeMap<String, i64>) {
         // A namespace that has none any more must not show its last number for ever.
         for gone in self.shown.split(|namespace| by_namespace.contains_key(namespace)) {
-            let _ = self.managed.remove_label_values(&[&gone]);
+            for gauge in &self.managed {
+                let _ = gauge.remove_label_values(&[&gone]);
+            }
         }
         for (namespace, count) in by_namespace {
             self.shown.add(namespace);
-            self.managed.with_label_values(&[namespace]).set(*count);
+            for gauge in &self.managed {
+                gauge.with_label_values(&[namespace]).set(*count);
+            }
         }
     }
 
@@ -270,6 +281,14 @@ impl KindMetrics {
     pub fn changed(&self, namespace: &str, took: Duration, success: bool) {
         self.changes.changed(namespace, took, success);
     }
+}
+
+fn managed_gauge(metrics: &Metrics, managed: &str) -> Result<IntGaugeVec, MetricsError> {
+    metrics.gauges(
+        &name(managed),
+        "Objects of this cluster that are served.",
+        &["namespace"],
+    )
 }
 
 /// Nodes.

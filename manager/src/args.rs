@@ -122,6 +122,17 @@ mod tests {
     }
 
     #[test]
+    fn flags_that_the_document_calls_absent_are_refused() {
+        let text = include_str!("../../docs/operations.md");
+        let absent = controller_kit::document::listed(text, "### Flags that do not exist here, and why");
+        assert!(absent.contains("--enable-tenant-migration"));
+        for flag in absent {
+            let said = refusal(&[&flag]);
+            assert!(said.contains(&format!("unexpected argument '{flag}'")), "{said}");
+        }
+    }
+
+    #[test]
     fn the_help_tells_the_port_of_the_metrics() {
         let help = Args::command().render_long_help().to_string();
         assert!(help.contains("[default: :9443]"), "{help}");

@@ -20,6 +20,8 @@ pub mod args;
 pub mod backoff;
 pub mod client;
 pub mod diff;
+#[cfg(any(test, feature = "test-support"))]
+pub mod document;
 pub mod driver;
 pub mod error;
 pub mod events;

@@ -131,9 +131,7 @@ pub fn names_of(collector: &dyn Collector) -> BTreeMap<String, Vec<String>> {
 /// next heading of any level.
 #[cfg(any(test, feature = "test-support"))]
 pub fn documented(markdown: &str, heading: &str) -> BTreeMap<String, Vec<String>> {
-    let section = markdown.lines().skip_while(|line| *line != heading).skip(1);
-    section
-        .take_while(|line| !line.starts_with('#'))
+    crate::document::rows(markdown, heading)
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| `")?.splitn(3, '|');
             let name = cells.next()?.trim().trim_end_matches('`').to_owned();

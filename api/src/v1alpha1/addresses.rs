@@ -40,5 +40,6 @@ pub struct AddressesStatus {
     pub observed_generation: Option<i64>,
     /// `Accepted`: every address lies within the tenant's endpointCIDRs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }

@@ -116,6 +116,7 @@ pub struct AnnotationSettings {
     /// Annotation key (shell glob, `*` does not cross `/`) to a comma-separated list of the values that pass.
     /// An empty list lets any value pass.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub propagated_annotations: Option<BTreeMap<String, String>>,
     /// Annotation keys (shell globs) that never pass.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,8 +241,10 @@ pub struct Limits {
 pub struct ContainerResources {
     /// What is reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 16))]
     pub requests: Option<BTreeMap<String, String>>,
     /// What may be used at most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 16))]
     pub limits: Option<BTreeMap<String, String>>,
 }

@@ -93,6 +93,7 @@ pub struct EnvoyProxySettings {
     pub image: Option<String>,
     /// Node labels that an Envoy's node must have.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Tolerations of the Envoys, as in a Pod.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -124,6 +125,7 @@ pub struct ConfigStatus {
     pub version: String,
     /// `Accepted`, and `EnvoyGatewayReady` that names a setting of Envoy Gateway's that is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }
 

@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::LoadBalancerIngress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{EndpointSet, Protocol};
 use crate::names::PortNumber;
@@ -119,6 +120,7 @@ pub struct LoadBalancerStatus {
     pub hostname: Option<HostnameStatus>,
     /// `Accepted` (the spec is allowed) and `Programmed` (an Envoy acknowledged this content).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }
 
@@ -128,8 +130,18 @@ pub struct LoadBalancerStatus {
 pub struct LoadBalancerAddresses {
     /// Addresses, as on a Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), transform = limit_ports)]
     pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// Kubernetes' own type of an address has a list of ports without a limit. A Service here has at most 100.
+fn limit_ports(ingress: &mut Schema) {
+    if let Some(ports) = ingress
+        .pointer_mut("/items/properties/ports")
+        .and_then(Value::as_object_mut)
+    {
+        ports.insert("maxItems".into(), 100.into());
+    }
 }
 
 /// The hub Service of a load balancer.

@@ -337,6 +337,7 @@ pub struct RouteStatus {
     /// `Accepted` (the manager let it through) and `Programmed` (Envoy Gateway accepted every hub object made
     /// from it and has an Envoy available).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
     /// For a Gateway: its addresses on the hub.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

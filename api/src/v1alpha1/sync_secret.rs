@@ -31,8 +31,7 @@ pub struct SyncSecretSpec {
     pub type_: SyncSecretType,
     /// Content, as in a Secret: base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(with = "BTreeMap<String, String>")]
-    #[x_kube(validation = Rule::new("self.size() <= 16").message("at most 16 keys"))]
+    #[schemars(with = "BTreeMap<String, String>", extend("maxProperties" = 16))]
     pub data: BTreeMap<String, ByteString>,
 }
 
@@ -67,6 +66,7 @@ pub struct SyncSecretStatus {
     pub observed_generation: Option<i64>,
     /// `Synced`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }
 

@@ -89,6 +89,7 @@ pub struct TenantStatus {
     pub namespace: String,
     /// `Ready` and `Connected`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }
 

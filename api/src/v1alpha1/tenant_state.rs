@@ -82,9 +82,11 @@ pub struct TenantStateStatus {
     pub limits: Limits,
     /// Host names the tenant may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
     pub allowed_domains: Vec<String>,
     /// Ranges in which the tenant's endpoints may lie.
     #[serde(default, rename = "endpointCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
     pub endpoint_cidrs: Vec<String>,
     /// Hub Gateways that the tenant may attach routes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -95,6 +97,7 @@ pub struct TenantStateStatus {
     pub credential_issued_at: Option<Time>,
     /// `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
 }
 
