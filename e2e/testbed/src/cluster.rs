@@ -205,7 +205,8 @@ fn audit_policy(site: &Site) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Longer patience for small machines; cgroup v1 only where that is what there is.
+/// Longer patience for small machines; cgroup v1 only where that is what there is. No cluster of a lab outlives the
+/// machine, so that none of them waits for the disk: three share one here, and each write of an object would wait.
 fn kubeadm_patches(host: &Host) -> Vec<Value> {
     let timeouts = json!({"kubernetesAPICall": "5m0s", "controlPlaneComponentHealthCheck": "5m0s", "etcdAPICall": "3m0s", "tlsBootstrap": "5m0s"});
     let mut kubelet = json!({"kind": "KubeletConfiguration", "maxPods": 250});
@@ -214,6 +215,7 @@ fn kubeadm_patches(host: &Host) -> Vec<Value> {
     }
     vec![
         kubelet,
+        json!({"kind": "ClusterConfiguration", "etcd": {"local": {"extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}]}}}),
         json!({"kind": "InitConfiguration", "timeouts": timeouts}),
         json!({"kind": "JoinConfiguration", "timeouts": timeouts}),
     ]
