@@ -218,7 +218,11 @@ async fn authorities_that_a_policy_names_reach_the_hub_before_the_route_and_noth
         sent["spec"]["backends"][0]["invalid"], "UnsupportedValue",
         "never plain text"
     );
-    assert!(world.hub.get(&format!("{HUB}/syncsecrets/cm-ca")).is_none());
+    let is_there = || world.hub.get(&format!("{HUB}/syncsecrets/cm-ca")).is_some();
+    assert!(is_there(), "as long as the hub knows the backend");
+    world.later(16).await;
+    run(&world, &gateway).await;
+    assert!(!is_there());
 }
 
 #[tokio::test]
@@ -244,6 +248,8 @@ async fn authorities_that_a_held_route_needs_stay_on_the_hub() {
     route(&world, "next");
     run(&world, &gateway).await;
     run(&world, &gateway).await;
+    world.later(16).await;
+    run(&world, &gateway).await;
     assert!(authority().is_some(), "the hub goes on with what it has");
 
     let name = gateway_semantics::shadow_name("shop", "next");
@@ -253,6 +259,8 @@ async fn authorities_that_a_held_route_needs_stay_on_the_hub() {
         .unwrap();
     shadow["spec"]["ports"][0]["nodePort"] = 30090.into();
     world.tenant.put("/api/v1/namespaces/shop/services", shadow);
+    run(&world, &gateway).await;
+    world.later(16).await;
     run(&world, &gateway).await;
     assert_eq!(authority(), None);
 }

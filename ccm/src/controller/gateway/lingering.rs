@@ -1,12 +1,14 @@
-//! How long a shadow Service stays when nobody needs it any more.
+//! How long shadow Services, and certificate authorities on the hub, stay when nobody needs them any more.
 //!
 //! The hub says that it does without one when its Envoys are told so; the last of them may still be a moment
-//! behind, and what it sends meanwhile would be refused.
+//! behind, and what it sends meanwhile would be refused. A backend that its Envoys know for a while longer is asked
+//! for its certificate as long, and a route that waits for a moment will need again what it needed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::meta::COMPONENT_LABEL;
+use api::v1alpha1::SyncSecretType;
 use controller_kit::diff::Plan;
 use controller_kit::linger::Linger;
 use controller_kit::{Object, ObjectKey};
@@ -15,14 +17,22 @@ use tokio::time::Instant;
 
 /// Nobody must have needed a shadow for so long, without interruption.
 const LINGER: Duration = Duration::from_secs(10);
+/// The same for authorities. The hub keeps backends for ten seconds.
+const AUTHORITIES_LINGER: Duration = Duration::from_secs(15);
 
-/// Shadows that are there for nobody.
+/// What is there for nobody.
 #[derive(Debug)]
-pub struct Lingering(Linger);
+pub struct Lingering {
+    shadows: Linger,
+    authorities: Linger,
+}
 
 impl Default for Lingering {
     fn default() -> Self {
-        Self(Linger::new(LINGER))
+        Self {
+            shadows: Linger::new(LINGER),
+            authorities: Linger::new(AUTHORITIES_LINGER),
+        }
     }
 }
 
@@ -34,7 +44,9 @@ impl Lingering {
             services.iter().map(|service| service.id().key.clone()).collect()
         };
         let unneeded = keys(&services.delete);
-        let due_in = self.0.hold_back(&mut services.delete, |_| true, is_shadow, now);
+        let due_in = self
+            .shadows
+            .hold_back(&mut services.delete, |_| true, is_shadow, now);
         let going = keys(&services.delete);
         // Slices of a shadow that stays for longer go at once: what they name is gone.
         let stays = |service: ObjectKey| unneeded.contains(&service) && !going.contains(&service);
@@ -42,10 +54,21 @@ impl Lingering {
         due_in
     }
 
+    /// Leaves out of the SyncSecrets that are to be removed those with authorities that nobody needs only since
+    /// lately, and tells when the next one is due. What holds a key goes at once.
+    pub(super) fn hold_back_authorities(&self, secrets: &mut Plan, now: Instant) -> Option<Duration> {
+        (self.authorities).hold_back(&mut secrets.delete, |_| true, holds_authorities, now)
+    }
+
     /// It is not known what is needed.
     pub(super) fn forget(&self) {
-        self.0.forget();
+        self.shadows.forget();
+        self.authorities.forget();
     }
+}
+
+fn holds_authorities(secret: &Object) -> bool {
+    secret.value()["spec"]["type"] == SyncSecretType::Opaque.as_str()
 }
 
 fn is_shadow(service: &Object) -> bool {
@@ -59,6 +82,7 @@ fn service_of(slice: &Object) -> ObjectKey {
 
 #[cfg(test)]
 mod tests {
+    use api::v1alpha1::SyncSecret;
     use gateway_semantics::GATEWAY_COMPONENT;
     use k8s_openapi::api::core::v1::Service;
     use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -128,5 +152,26 @@ mod tests {
         let services = [service("s", SHADOW_COMPONENT), service("g", GATEWAY_COMPONENT)];
         let slices = [slice("needed"), slice("g"), slice("s")];
         assert_eq!(run(&lingering, &services, &slices, Instant::now()), (3, Some(10)));
+    }
+
+    #[test]
+    fn authorities_stay_longer_than_the_hubs_backends_and_keys_go_at_once() {
+        let secret = |name: &str, type_: &str| {
+            let secret = json!({"metadata": {"namespace": "tenant-a", "name": name}, "spec": {"type": type_, "data": {}}});
+            Object::typed(&serde_json::from_value::<SyncSecret>(secret).unwrap()).unwrap()
+        };
+        let lingering = Lingering::default();
+        let start = Instant::now();
+        let run = |seconds: u64| {
+            let mut plan = Plan {
+                delete: vec![secret("ca", "Opaque"), secret("cert", "kubernetes.io/tls")],
+                ..Plan::default()
+            };
+            let due_in = lingering.hold_back_authorities(&mut plan, start + Duration::from_secs(seconds));
+            (plan.delete.len(), due_in.map(|due| due.as_secs()))
+        };
+        assert_eq!(run(0), (1, Some(15)));
+        assert_eq!(run(14), (1, Some(1)));
+        assert_eq!(run(15), (2, None));
     }
 }

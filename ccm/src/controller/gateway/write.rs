@@ -12,6 +12,7 @@ use controller_kit::watch::Synced;
 use gateway_semantics::{AuthorityRef, DesiredRoute, Outcome, SecretRef, Snapshot};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use super::super::{ControllerError, is_made_from, origin_kind, origin_name};
 use super::authorities::CA_KEY;
@@ -38,7 +39,7 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Something of the own cluster could not be removed.
     pub left: bool,
-    /// Something of the own cluster that nobody needs may be removed after this time.
+    /// Something that nobody needs may be removed after this time.
     pub lingers: Option<Duration>,
 }
 
@@ -80,6 +81,10 @@ impl GatewayApi {
     ) -> Result<(), ControllerError> {
         let (removal, mut result) = self.expose(snapshot, outcome, written).await;
         let mut secrets = halves(self.plan_secrets(outcome)?);
+        let due_in = self
+            .lingering
+            .hold_back_authorities(&mut secrets.remove, Instant::now());
+        written.lingers = written.lingers.into_iter().chain(due_in).min();
         let routes = self.plan_routes(outcome)?;
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]).sees_all();
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
