@@ -170,6 +170,14 @@ impl EnvoyGatewayObjects {
         stores.flat_map(|(_, store)| store.snapshot()).collect()
     }
 
+    /// Waits until the store shows an object that was written. At once, where its kind is not watched here.
+    pub async fn shown(&self, written: &Object) {
+        let kind = &written.id().kind;
+        for (_, store) in self.0.iter().filter(|(of, _)| of.as_str() == kind) {
+            store.shown(written).await;
+        }
+    }
+
     /// The objects of one namespace, with their kind.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Vec<(Kind, Arc<DynamicObject>)> {

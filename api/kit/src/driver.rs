@@ -75,12 +75,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For work that somebody waits for: a change alone is acted upon in 3 ms, and of many changes those are taken
+    /// For work that somebody waits for: a change alone is acted upon in 1 ms, and of many changes those are taken
     /// together that come during a run and 10 ms after it.
     #[must_use]
     pub fn prompt() -> Self {
         Self {
-            debounce: Duration::from_millis(3),
+            debounce: Duration::from_millis(1),
             debounce_max: Duration::from_millis(30),
             rest_max: Duration::from_millis(10),
             ..Self::default()

@@ -28,6 +28,21 @@ pub struct Hub {
     pub api: FakeApi,
 }
 
+/// As Envoy Gateway does with a route that was written: says which generation it has seen.
+fn look_at(server: &MemoryApi, request: &Recorded) {
+    let Some((collection, _)) = request.path.rsplit_once('/') else {
+        return;
+    };
+    if request.method != "PATCH" || !collection.ends_with("/httproutes") {
+        return;
+    }
+    if let Some(mut route) = server.get(&request.path) {
+        let seen = json!({"type": "Accepted", "status": "True", "observedGeneration": route["metadata"]["generation"]});
+        route["status"]["parents"] = json!([{"conditions": [seen]}]);
+        server.put(collection, route);
+    }
+}
+
 /// A manager that runs.
 pub struct Running {
     pub ctx: Arc<Context>,
@@ -55,7 +70,9 @@ impl Hub {
             } else if request.path.ends_with("/token") {
                 token(request)
             } else {
-                server.reply(request)
+                let reply = server.reply(request);
+                look_at(&server, request);
+                reply
             }
         });
         Self { memory, api }
@@ -102,11 +119,11 @@ impl Hub {
             .collect()
     }
 
-    /// Waits until nothing was written for a while, and says what had been.
+    /// Waits until nothing was written for longer than a status may wait, and says what had been.
     pub async fn settled(&self) -> Vec<String> {
         let mut seen = usize::MAX;
         loop {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            tokio::time::sleep(Duration::from_millis(1200)).await;
             let writes = self.writes();
             if writes.len() == seen {
                 return writes;

@@ -165,15 +165,16 @@ fn refused(
     refused
 }
 
-/// Backends first, and the rest when they are seen: Envoy Gateway learns of objects by a watch for each kind, and
-/// would answer 503 for a route whose backend it does not see yet.
+/// Secrets and backends first, and the rest when they are seen: Envoy Gateway learns of objects by a watch for each
+/// kind, and would answer 503 for a route whose backend it does not see yet, and 500 for one with a backend whose
+/// authorities it does not see.
 async fn execute(ctx: &Context, mut plan: Plan, synced: Option<&Synced>, tenant: &str) -> Report {
-    let (backends, rest) = plan
+    let (needs, rest) = plan
         .apply
         .into_iter()
-        .partition(|change| is_backend(&change.desired));
+        .partition(|change| is_need(&change.desired));
     plan.apply = rest;
-    let mut report = ctx.applier.write_all(backends, made_for(tenant)).await;
+    let mut report = ctx.applier.write_all(needs, made_for(tenant)).await;
     if !plan.apply.is_empty() {
         await_shown(ctx, &report.applied).await;
     }
@@ -188,14 +189,20 @@ async fn execute(ctx: &Context, mut plan: Plan, synced: Option<&Synced>, tenant:
 async fn await_shown(ctx: &Context, written: &[Object]) {
     let shown = written.iter().map(|object| async move {
         match object.id().kind.as_str() {
+            "Secret" => ctx.stores.secrets.shown(object).await,
             "Service" => ctx.stores.services.shown(object).await,
             "EndpointSlice" => ctx.stores.endpoint_slices.shown(object).await,
-            _ => {}
+            _ => ctx.stores.envoy_gateway.shown(object).await,
         }
     });
     if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
         tracing::warn!("the watches do not show what was written within {SHOWN_LIMIT:?}");
     }
+}
+
+/// What a Gateway or route refers to.
+fn is_need(object: &Object) -> bool {
+    is_backend(object) || object.id().kind == Kind::Secret.as_str()
 }
 
 fn is_backend(object: &Object) -> bool {

@@ -5,28 +5,35 @@
 //! not warm yet, and one that leaves its old backend names a cluster that is already gone: Envoy answers 503 until the
 //! other update is there. Clusters are named after backends, so a rule that never matches keeps them:
 //!
+//! - *Begin*, for a new route: nothing but a rule that names those of its backends that no other route leads to. It
+//!   has no host names yet, so that it takes none from the routes that answer for them.
 //! - *Warm*: the route as it is, with a rule that names the new backends.
 //! - *Wait*, until Envoy Gateway has confirmed that route, and then a moment for Envoy.
 //! - *Drain*: the route as it is wanted, with a rule that names the old backends.
 
+mod known;
 mod rule;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use controller_kit::diff::{Change, HASH_ANNOTATION, Plan, is_subset, needs_apply};
+use api::meta;
+use controller_kit::diff::{HASH_ANNOTATION, Plan, is_subset, needs_apply};
 use controller_kit::object::{Object, ObjectId};
 use controller_kit::patience::remaining;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::by_namespace::ByNamespace;
+use known::Known;
 use rule::{Backend, Held, MAX_BACKENDS, Rules};
 
 /// Longest time for which a new backend holds up a change: Envoy Gateway may be away.
 const WARM_LIMIT: Duration = Duration::from_secs(2);
 /// From Envoy Gateway's word on a route until Envoys have its clusters.
 const SETTLE: Duration = Duration::from_millis(300);
+/// The same for a route that has not begun: nobody relies on it yet, and somebody waits for it.
+const SETTLE_NEW: Duration = Duration::from_millis(100);
 /// How long a backend is named that no rule leads to any more. Its Service must outlast this:
 /// [`LINGER`](super::apply::LINGER) is longer, also by [`WARM_LIMIT`].
 const DRAIN: Duration = Duration::from_secs(5);
@@ -79,13 +86,20 @@ pub fn step(
     let old = led_to.filter(|backend| !wanted.named.contains(backend) && is_there(&backend.name));
     let old = memory.leave(old, &present.named, now);
     let patience = memory.patience(&new, now);
-    if let Some(patience) = patience.filter(|_| present.has_room() && is_attached_alike(desired, live)) {
+    let is_alike = |field| is_alike(field, desired, live);
+    let is_attached_alike = is_alike("parentRefs") && (present.has_not_begun() || is_alike("hostnames"));
+    if let Some(patience) = patience.filter(|_| present.has_room() && is_attached_alike) {
         if new.iter().any(|backend| !present.held.contains_key(backend)) {
             let value = warm(desired, live, &present, &new, old.keys());
             return (Step::Warm(value), Some(patience));
         }
         let is_cold = |backend: &&Backend| present.held.get(backend) == Some(&Held::Cold);
-        if let Some(left) = memory.unconfirmed(live, patience, now)
+        let settle = if present.has_not_begun() {
+            SETTLE_NEW
+        } else {
+            SETTLE
+        };
+        if let Some(left) = memory.unconfirmed(live, settle, patience, now)
             && new.iter().any(is_cold)
         {
             return (Step::Wait, Some(left));
@@ -99,6 +113,30 @@ pub fn step(
     let mut value = desired.clone();
     value["spec"]["rules"] = wanted.with(held.map(|backend| (backend, Held::Warm)).collect(), desired);
     (Step::Drain(value), due_in)
+}
+
+/// What is to be written first of a route that is not there yet, if it leads to backends that Envoys do not know.
+pub fn begin(desired: &Value, is_there: impl Fn(&str) -> bool, known: &Known<'_>) -> Option<Value> {
+    let wanted = Rules::of(desired);
+    let new = wanted.named.iter().filter(|backend| is_there(&backend.name));
+    let new = new.filter(|backend| !known.includes(desired, backend));
+    let held: BTreeMap<_, _> = new
+        .take(MAX_BACKENDS)
+        .map(|backend| (backend.clone(), Held::Cold))
+        .collect();
+    if held.is_empty() || !wanted.has_room() {
+        return None;
+    }
+    let mut value = desired.clone();
+    value["spec"]["rules"] = Rules::default().with(held, desired);
+    if let Some(spec) = value["spec"].as_object_mut() {
+        spec.remove("hostnames");
+    }
+    // Nobody is to take this for what the route was made from.
+    if let Some(annotations) = value["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(meta::SOURCE_GENERATION);
+    }
+    Some(value)
 }
 
 /// The route as it is, as far as it is ours, with new backends. What it was made from stays, and so its status is
@@ -143,12 +181,11 @@ fn metadata(desired: &Value, live: &Value) -> Value {
 }
 
 /// Host names and listeners are given out over all routes at once: a change of theirs is not held up.
-fn is_attached_alike(desired: &Value, live: &Value) -> bool {
-    let is_alike = |field: &str| match (desired["spec"].get(field), live["spec"].get(field)) {
+fn is_alike(field: &str, desired: &Value, live: &Value) -> bool {
+    match (desired["spec"].get(field), live["spec"].get(field)) {
         (Some(desired), Some(live)) => is_subset(desired, live),
         (desired, live) => desired.or(live).is_none_or(|value| *value == json!([])),
-    };
-    ["parentRefs", "hostnames"].into_iter().all(is_alike)
+    }
 }
 
 impl Memory {
@@ -181,14 +218,20 @@ impl Memory {
     }
 
     /// How long until the clusters of the live route may be taken for warm.
-    fn unconfirmed(&mut self, live: &Value, patience: Duration, now: Instant) -> Option<Duration> {
+    fn unconfirmed(
+        &mut self,
+        live: &Value,
+        settle: Duration,
+        patience: Duration,
+        now: Instant,
+    ) -> Option<Duration> {
         let before = self.confirmed;
         self.confirmed = confirmed_generation(live).map(|generation| match before {
             Some((known, since)) if known == generation => (known, since),
             _ => (generation, now),
         });
         match self.confirmed {
-            Some((_, since)) => remaining(since, SETTLE, now).map(|left| left.min(patience)),
+            Some((_, since)) => remaining(since, settle, now).map(|left| left.min(patience)),
             None => Some(patience),
         }
     }
@@ -227,24 +270,30 @@ pub struct Staged {
 
 impl Bridges {
     /// Puts into the plan what is to be written of routes now. Looks only at routes that the plan writes: one with a
-    /// bridge is never as it is wanted. To be called when it is known what is really deleted.
+    /// bridge is never as it is wanted, nor is one that has not begun. To be called when it is known what is really deleted.
     pub fn stage(&self, namespace: &str, plan: &mut Plan, live: &[Object], now: Instant) -> Staged {
         let mut before = self.0.take(namespace);
         let mut staged = Staged::default();
-        let changes_a_route = |change: &Change| change.replaces.is_some() && is_bridged(change.desired.id());
-        if !plan.apply.iter().any(changes_a_route) {
+        if !plan.apply.iter().any(|change| is_bridged(change.desired.id())) {
             return staged;
         }
         let services = services(plan, live);
+        let known = known(plan, live);
         let live: HashMap<&ObjectId, &Object> = live.iter().map(|object| (object.id(), object)).collect();
         let mut memories = BTreeMap::new();
         plan.apply.retain_mut(|change| {
             let id = change.desired.id().clone();
-            let Some(live) = live.get(&id).filter(|_| is_bridged(&id)) else {
+            if !is_bridged(&id) {
+                return true;
+            }
+            let is_there = |name: &str| services.contains(name);
+            let Some(live) = live.get(&id) else {
+                if let Some(value) = begin(change.desired.value(), is_there, &known) {
+                    change.desired = change.desired.with_value(value);
+                }
                 return true;
             };
             let mut memory = before.remove(&id).unwrap_or_default();
-            let is_there = |name: &str| services.contains(name);
             let (step, due_in) = step(change.desired.value(), live.value(), is_there, &mut memory, now);
             staged.due_in = staged.due_in.into_iter().chain(due_in).min();
             if !memory.is_void() {
@@ -275,6 +324,17 @@ impl Bridges {
 
 fn is_bridged(id: &ObjectId) -> bool {
     matches!(id.kind.as_str(), "HTTPRoute" | "GRPCRoute")
+}
+
+/// What live routes lead to that stay.
+fn known<'a>(plan: &Plan, live: &'a [Object]) -> Known<'a> {
+    if plan.apply.iter().all(|change| change.replaces.is_some()) {
+        return Known::default();
+    }
+    let going: HashSet<&ObjectId> = plan.delete.iter().map(Object::id).collect();
+    let live = live.iter().filter(|object| is_bridged(object.id()));
+    let stay = live.filter(|object| !object.is_terminating() && !going.contains(object.id()));
+    Known::of(stay.map(Object::value))
 }
 
 /// Names of the Services that are there when routes are written, and after.

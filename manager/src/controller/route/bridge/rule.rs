@@ -24,6 +24,20 @@ pub struct Backend {
     port: i64,
 }
 
+impl Backend {
+    fn new((name, port): (&str, i64)) -> Self {
+        Self {
+            name: name.to_owned(),
+            port,
+        }
+    }
+
+    /// Name and port.
+    pub fn key(&self) -> (&str, i64) {
+        (&self.name, self.port)
+    }
+}
+
 /// What is known of a backend that the bridge names. It is read off the weight, so that it outlives the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
@@ -34,7 +48,7 @@ pub enum Held {
 }
 
 /// Rules of a route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rules<'a> {
     /// All but the bridge.
     own: Vec<&'a Value>,
@@ -47,18 +61,24 @@ pub struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// Reads a route.
     pub fn of(route: &'a Value) -> Self {
-        let namespace = route["metadata"]["namespace"].as_str().unwrap_or_default();
         let matches = never(route);
-        let is_bridge = |rule: &&Value| rule["name"] == NAME && rule["matches"] == matches;
-        let (bridges, own): (Vec<_>, Vec<_>) = items(&route["spec"]["rules"]).partition(is_bridge);
+        let (bridges, own): (Vec<_>, Vec<_>) =
+            items(&route["spec"]["rules"]).partition(|rule| is_bridge(rule, &matches));
         let references = own.iter().flat_map(|rule| references(rule));
         let named = references
-            .filter_map(|reference| backend(reference, namespace))
+            .filter_map(|reference| Some(Backend::new(key(reference, namespace(route))?)))
             .collect();
         let held = (bridges.iter().flat_map(|rule| items(&rule["backendRefs"])))
-            .filter_map(|reference| Some((backend(reference, namespace)?, warmth(reference))))
+            .filter_map(|reference| {
+                Some((Backend::new(key(reference, namespace(route))?), warmth(reference)))
+            })
             .collect();
         Self { own, named, held }
+    }
+
+    /// Whether there is nothing but a bridge: a route that has not begun yet.
+    pub fn has_not_begun(&self) -> bool {
+        self.own.is_empty() && !self.held.is_empty()
     }
 
     /// Backends of the bridge that requests have been led to.
@@ -91,6 +111,22 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// Name and port of the Services that the rules of a route name, without its bridge.
+pub fn led_to(route: &Value) -> impl Iterator<Item = (&str, i64)> {
+    let matches = never(route);
+    let own = items(&route["spec"]["rules"]).filter(move |rule| !is_bridge(rule, &matches));
+    own.flat_map(references)
+        .filter_map(|reference| key(reference, namespace(route)))
+}
+
+fn namespace(route: &Value) -> &str {
+    route["metadata"]["namespace"].as_str().unwrap_or_default()
+}
+
+fn is_bridge(rule: &Value, never: &Value) -> bool {
+    rule["name"] == NAME && rule["matches"] == *never
+}
+
 /// What no request matches: a header with a character that is neither space nor anything else.
 fn never(route: &Value) -> Value {
     let header = json!({"type": "RegularExpression", "name": "x-kubelb-bridge", "value": r"[^\s\S]"});
@@ -113,14 +149,13 @@ fn references(rule: &Value) -> impl Iterator<Item = &Value> {
     backends().chain(mirrors)
 }
 
-fn backend(reference: &Value, namespace: &str) -> Option<Backend> {
+fn key<'a>(reference: &'a Value, namespace: &str) -> Option<(&'a str, i64)> {
     let text = |field: &str| reference.get(field).and_then(Value::as_str);
     let is_service =
         text("group").unwrap_or_default().is_empty() && text("kind").unwrap_or("Service") == "Service";
     let is_here = text("namespace").unwrap_or(namespace) == namespace;
     let port = reference.get("port")?.as_i64()?;
-    let name = text("name").filter(|_| is_service && is_here)?.to_owned();
-    Some(Backend { name, port })
+    Some((text("name").filter(|_| is_service && is_here)?, port))
 }
 
 fn warmth(reference: &Value) -> Held {

@@ -323,21 +323,86 @@ fn written(plan: &Plan) -> Vec<Value> {
     routes.map(|object| object.value().clone()).collect()
 }
 
+/// A route that has nothing but its bridge, and does not answer for its host yet.
+fn begun(backends: &[(&str, i64)]) -> Value {
+    let mut value = kind("HTTPRoute", 1, &[bridge(backends)]);
+    value["spec"].as_object_mut().unwrap().remove("hostnames");
+    value
+}
+
 #[test]
-fn a_route_that_is_new_on_the_hub_or_of_another_kind_gets_no_bridge() {
+fn a_route_of_another_kind_gets_no_bridge() {
     let (bridges, now) = (Bridges::default(), Instant::now());
-    let new = route(1, "a");
-    let mut first = plan(&new, &[]);
-    let staged = bridges.stage("t", &mut first, &[], now);
-    assert_eq!((written(&first), staged.due_in), (vec![new], None));
     let (old, new) = (
         kind("TCPRoute", 1, &[rule("a")]),
         kind("TCPRoute", 2, &[rule("b")]),
     );
     let live = [object(live(&old), "TCPRoute"), service("a")];
-    let mut other = plan(&new, &live);
-    bridges.stage("t", &mut other, &live, now);
-    assert_eq!(written(&other), [new]);
+    let mut changed = plan(&new, &live);
+    bridges.stage("t", &mut changed, &live, now);
+    assert_eq!(written(&changed), std::slice::from_ref(&new));
+    let mut begins = plan(&new, &[]);
+    bridges.stage("t", &mut begins, &[], now);
+    assert_eq!(written(&begins), [new]);
+}
+
+#[test]
+fn a_new_route_begins_with_its_backends_alone_and_is_there_when_they_are_warm() {
+    let (bridges, now, mut desired) = (Bridges::default(), Instant::now(), route(1, "a"));
+    desired["metadata"]["annotations"][meta::SOURCE_GENERATION] = "1".into();
+    let mut begins = plan(&desired, &[]);
+    bridges.stage("t", &mut begins, &[], now);
+    assert_eq!(written(&begins), [begun(&[("a", 1)])]);
+    let seen = |value: Value| [object(value, "HTTPRoute"), service("a"), service("b")];
+    let unseen = seen(live(&begun(&[("a", 1)])));
+    let mut waits = plan(&desired, &unseen);
+    let staged = bridges.stage("t", &mut waits, &unseen, now);
+    assert_eq!((written(&waits), staged.waiting.len()), (vec![], 1));
+    let warm = seen(confirmed(&begun(&[("a", 1)]), 7));
+    let mut settles = plan(&desired, &warm);
+    let staged = bridges.stage("t", &mut settles, &warm, now);
+    assert_eq!((written(&settles), staged.due_in), (vec![], Some(SETTLE_NEW)));
+    let mut is_there = plan(&desired, &warm);
+    let staged = bridges.stage("t", &mut is_there, &warm, now + SETTLE_NEW);
+    assert_eq!((written(&is_there), staged.due_in), (vec![desired], None));
+}
+
+#[test]
+fn a_new_route_to_what_another_one_leads_to_there_is_written_at_once() {
+    let begins = |other: Value, kind: &str| {
+        let mut desired = route(1, "a");
+        desired["metadata"]["name"] = "new".into();
+        let live = [object(live(&other), kind), service("a"), service("b")];
+        let mut new = plan(&desired, &live);
+        new.delete.clear();
+        Bridges::default().stage("t", &mut new, &live, Instant::now());
+        written(&new) != [desired]
+    };
+    assert!(!begins(route(1, "a"), "HTTPRoute"));
+    assert!(begins(route(1, "b"), "HTTPRoute"));
+    assert!(begins(bridged(1, "b", &[("a", 1)]), "HTTPRoute"));
+    assert!(begins(kind("GRPCRoute", 1, &[rule("a")]), "GRPCRoute"));
+    let mut elsewhere = route(1, "a");
+    elsewhere["spec"]["parentRefs"] = json!([{"name": "elsewhere"}]);
+    assert!(begins(elsewhere, "HTTPRoute"));
+    let mut going = route(1, "a");
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert!(begins(going, "HTTPRoute"));
+}
+
+#[test]
+fn a_new_route_without_backends_or_room_begins_as_it_is() {
+    let redirect = kind(
+        "HTTPRoute",
+        1,
+        &[json!({"filters": [{"type": "RequestRedirect"}]})],
+    );
+    let full: Vec<Value> = (0..16).map(|_| rule("a")).collect();
+    for desired in [redirect, kind("HTTPRoute", 1, &full), route(1, GONE)] {
+        let mut new = plan(&desired, &[]);
+        Bridges::default().stage("t", &mut new, &[], Instant::now());
+        assert_eq!(written(&new), [desired]);
+    }
 }
 
 #[test]
