@@ -1,8 +1,9 @@
-//! Examples of every custom resource, applied to the real API server: good ones pass, bad ones are refused.
+//! Examples of every custom resource, applied to the real API server: good ones pass, bad ones are refused. And the
+//! examples that people are given.
 
 use std::path::{Path, PathBuf};
 
-use crate::support::lab;
+use crate::support::{Scratch, lab};
 
 const EXPECTED: &str = "kubelb.k8c.io/expect-error:";
 
@@ -47,6 +48,23 @@ fn good_examples_pass_and_bad_ones_are_refused_with_the_field_named() {
             "{}: {refusal}",
             file.display()
         );
+    }
+}
+
+#[test]
+fn every_file_of_examples_is_taken_by_the_cluster_that_it_is_for() {
+    let lab = lab();
+    // A dry run makes no namespace, so what belongs into `demo` goes into one that is there.
+    let scratch = Scratch::new("examples", &[&lab.tenant_a]);
+    let own = format!("namespace: {}", scratch.namespace);
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for (folder, cluster) in [("hub", &lab.hub), ("tenant", &lab.tenant_a)] {
+        for file in files(&examples.join(folder)) {
+            let manifest = std::fs::read_to_string(&file).unwrap();
+            let manifest = manifest.replace("namespace: demo", &own);
+            let answer = cluster.kubectl_with_input(&["apply", "--dry-run=server", "-f", "-"], &manifest);
+            assert!(answer.is_ok(), "{}: {answer:?}", file.display());
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! A developer deletes a Service: everything made for it goes, on both clusters.
 
+use e2e::cluster::Cluster;
 use e2e::echo;
 
+use crate::support::envoys::{Fleet, settled};
+use crate::support::served::only_ready_envoys;
 use crate::support::{Scratch, answered, gone, hub_namespace, lab, service_address, uid};
 
 #[test]
@@ -47,4 +50,46 @@ fn a_service_that_becomes_a_cluster_ip_is_taken_off_the_hub() {
         .kubectl(&["patch", "service", "-n", ns, "web", "--type=merge", "-p", patch])
         .unwrap();
     gone(hub, &["loadbalancer", "-n", hub_namespace(tenant), &name]);
+}
+
+/// The Service gets an address and answers, and not only for as long as Envoys that are going do.
+#[track_caller]
+fn is_served(tenant: &Cluster, namespace: &str) {
+    let url = format!("http://{}/", service_address(tenant, namespace, "web"));
+    answered(&url, None);
+    only_ready_envoys(tenant);
+    answered(&url, None);
+}
+
+#[test]
+fn a_service_made_right_after_its_tenants_last_one_was_deleted_is_served() {
+    let lab = lab();
+    let (tenant, hub) = (&lab.tenant_a, &lab.hub);
+    let scratch = Scratch::new("l4-last", &[tenant]);
+    let ns = &scratch.namespace;
+    let service = echo::service(ns, "web", "LoadBalancer");
+    tenant
+        .apply(&(echo::deployment(ns, "web", 1) + &service))
+        .unwrap();
+    is_served(tenant, ns);
+    // It is the tenant's last one, so the Envoys go with it. Only where the demo is applied they stay for that.
+    settled(&Fleet::LoadBalancers(tenant, ns));
+    let name = || uid(tenant, &["service", "-n", ns, "web"]);
+
+    // One command deletes it and makes it again: the hub may not yet know of the one when it hears of the other.
+    let last = name();
+    tenant
+        .kubectl_with_input(&["replace", "--force", "--timeout=30s", "-f", "-"], &service)
+        .unwrap();
+    assert_ne!(name(), last, "another Service of the same name");
+    is_served(tenant, ns);
+
+    // The hub has just let it go, and its Envoys are about to.
+    let last = name();
+    tenant
+        .kubectl(&["delete", "service", "-n", ns, "web", "--timeout=30s"])
+        .unwrap();
+    gone(hub, &["loadbalancer", "-n", hub_namespace(tenant), &last]);
+    tenant.apply(&service).unwrap();
+    is_served(tenant, ns);
 }

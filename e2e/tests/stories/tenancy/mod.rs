@@ -2,6 +2,7 @@
 
 mod bounds;
 mod credential;
+mod domains;
 mod isolation;
 mod onboarding;
 mod removal;
