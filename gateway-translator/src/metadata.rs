@@ -63,7 +63,10 @@ pub(crate) fn of_route(input: &Input, source: &Source<'_>, key: &ObjectKey) -> V
         "labels": labels,
         "annotations": annotations,
     });
-    own(&mut metadata, "Route", &source.route.metadata);
+    // A route must not go right after it came, and a garbage collector knows nothing of that: see the one who applies.
+    if !key.kind.is_route() {
+        own(&mut metadata, "Route", &source.route.metadata);
+    }
     metadata
 }
 

@@ -76,6 +76,22 @@ impl Kind {
         Self::EnvoyPatchPolicy,
     ];
 
+    /// Whether it leads requests to backends.
+    #[must_use]
+    pub const fn is_route(self) -> bool {
+        match self {
+            Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute | Self::TcpRoute | Self::UdpRoute => true,
+            Self::Secret
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::BackendTlsPolicy
+            | Self::Gateway
+            | Self::ListenerSet
+            | Self::ClientTrafficPolicy
+            | Self::EnvoyPatchPolicy => false,
+        }
+    }
+
     /// How the API server knows it.
     #[must_use]
     pub fn resource(self) -> Resource {

@@ -28,6 +28,7 @@ use crate::controller::route::bridge::Bridges;
 use crate::controller::route::refresh_claims;
 use crate::controller::route::status::{Findings, PATIENCE};
 use crate::controller::route::translation::Translations;
+use crate::controller::route::young::Young;
 use crate::drivers::Drivers;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::AllMetrics;
@@ -203,6 +204,7 @@ impl Manager {
             linger: Linger::new(LINGER),
             patience: Patience::new(PATIENCE),
             bridges: Bridges::default(),
+            young: Young::default(),
             translations: Translations::default(),
             findings: Findings::default(),
             settled: SettledByNamespace::default(),

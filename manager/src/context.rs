@@ -26,6 +26,7 @@ use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::route::bridge::Bridges;
 use crate::controller::route::status::Findings;
 use crate::controller::route::translation::Translations;
+use crate::controller::route::young::Young;
 use crate::controller::tenant::namespace;
 use crate::hostnames::HostnamesCell;
 use crate::metrics::ManagerMetrics;
@@ -118,6 +119,8 @@ pub struct Context {
     pub patience: Patience,
     /// Routes that change their backends.
     pub bridges: Bridges,
+    /// Routes that were written lately.
+    pub young: Young,
     /// What Routes became.
     pub translations: Translations,
     /// What there is to tell about Routes.

@@ -105,6 +105,7 @@ pub async fn run(
     let now = Instant::now();
     let is_in_scope = |id: &ObjectId| id.key.namespace == namespace;
     let due_in = (ctx.linger).hold_back(&mut plan.delete, is_in_scope, is_backend, now);
+    let youth = ctx.young.hold_back(namespace, &mut plan, now);
     let held = hold_behind(&mut plan, &unshrunk, &live);
     let staged = ctx.bridges.stage(namespace, &mut plan, &live, now);
     let mut out_of_sync: BTreeSet<ObjectId> = plan.apply.iter().map(|c| c.desired.id().clone()).collect();
@@ -113,6 +114,7 @@ pub async fn run(
     out_of_sync.extend(held.keys().cloned());
     let foreign = plan.foreign.clone();
     let mut report = execute(ctx, plan, synced.as_ref(), &tenant).await;
+    ctx.young.note(namespace, report.applied.iter(), Instant::now());
     report
         .failed
         .extend(unshrunk.into_iter().map(|Unshrunk { gateway: _, error }| error));
@@ -130,7 +132,7 @@ pub async fn run(
             out_of_sync,
             refused,
         },
-        due_in: due_in.into_iter().chain(staged.due_in).min(),
+        due_in: [due_in, youth, staged.due_in].into_iter().flatten().min(),
         failed: report.into_result().err(),
     })
 }

@@ -34,7 +34,8 @@ const WARM_LIMIT: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(300);
 /// The same for a route that has not begun: nobody relies on it yet, and somebody waits for it.
 const SETTLE_NEW: Duration = Duration::from_millis(100);
-/// How long a backend is named that no rule leads to any more. Its Service must outlast this:
+/// How long a backend is named that no rule leads to any more, also one that none has led to yet: see
+/// [`super::young`] for why no cluster must go right after it came. Its Service must outlast this:
 /// [`LINGER`](super::apply::LINGER) is longer, also by [`WARM_LIMIT`].
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -82,8 +83,8 @@ pub fn step(
     let (wanted, present) = (Rules::of(desired), Rules::of(live));
     let new = (wanted.named.difference(&present.named)).filter(|backend| is_there(&backend.name));
     let new: BTreeSet<&Backend> = new.take(MAX_BACKENDS).collect();
-    let led_to = present.named.iter().chain(present.warm());
-    let old = led_to.filter(|backend| !wanted.named.contains(backend) && is_there(&backend.name));
+    let known = present.named.iter().chain(present.held.keys());
+    let old = known.filter(|backend| !wanted.named.contains(backend) && is_there(&backend.name));
     let old = memory.leave(old, &present.named, now);
     let patience = memory.patience(&new, now);
     let is_alike = |field| is_alike(field, desired, live);
@@ -111,7 +112,11 @@ pub fn step(
     let due_in = old.values().min().copied();
     let held = old.into_keys().take(MAX_BACKENDS);
     let mut value = desired.clone();
-    value["spec"]["rules"] = wanted.with(held.map(|backend| (backend, Held::Warm)).collect(), desired);
+    let held = held.map(|backend| {
+        let warmth = present.warmth(&backend);
+        (backend, warmth)
+    });
+    value["spec"]["rules"] = wanted.with(held.collect(), desired);
     (Step::Drain(value), due_in)
 }
 
@@ -150,12 +155,11 @@ fn warm<'a>(
 ) -> Value {
     let mut held: BTreeMap<Backend, Held> = BTreeMap::new();
     for backend in new {
-        let known = present.held.get(*backend).copied().unwrap_or(Held::Cold);
-        held.insert((*backend).clone(), known);
+        held.insert((*backend).clone(), present.warmth(backend));
     }
     for backend in old.filter(|backend| !present.named.contains(*backend)) {
         if held.len() < MAX_BACKENDS {
-            held.insert(backend.clone(), Held::Warm);
+            held.insert(backend.clone(), present.warmth(backend));
         }
     }
     let mut value = json!({"apiVersion": desired["apiVersion"], "kind": desired["kind"],
@@ -173,9 +177,6 @@ fn metadata(desired: &Value, live: &Value) -> Value {
         let kept = keys.filter(|key| *key != HASH_ANNOTATION);
         let kept = kept.filter_map(|key| Some((key.clone(), live[field].get(key)?.clone())));
         metadata[field] = kept.collect::<Map<_, _>>().into();
-    }
-    if let Some(owners) = ours.get("ownerReferences") {
-        metadata["ownerReferences"] = owners.clone();
     }
     metadata
 }

@@ -9,6 +9,7 @@ pub mod gather;
 pub mod patches;
 pub mod status;
 pub mod translation;
+pub mod young;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -81,11 +81,12 @@ impl<'a> Rules<'a> {
         self.own.is_empty() && !self.held.is_empty()
     }
 
-    /// Backends of the bridge that requests have been led to.
-    pub fn warm(&self) -> impl Iterator<Item = &Backend> {
-        let held = self.held.iter();
-        held.filter(|(_, held)| **held == Held::Warm)
-            .map(|(backend, _)| backend)
+    /// What is known of a backend that this route names.
+    pub fn warmth(&self, backend: &Backend) -> Held {
+        if self.named.contains(backend) {
+            return Held::Warm;
+        }
+        self.held.get(backend).copied().unwrap_or(Held::Cold)
     }
 
     /// Whether the route may have a bridge besides: the API server has limits, and wants names to differ.

@@ -7,7 +7,7 @@ const GONE: &str = "gone";
 fn kind(kind: &str, generation: i64, rules: &[Value]) -> Value {
     json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind,
         "metadata": {"namespace": "t", "name": "web", "labels": {"ours": "yes"},
-            "annotations": {"source-generation": generation.to_string()}, "ownerReferences": [{"uid": "u"}]},
+            "annotations": {"source-generation": generation.to_string()}},
         "spec": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example.com"], "rules": rules}})
 }
 
@@ -159,11 +159,11 @@ fn switching_back_in_the_middle_needs_no_wait_whoever_switched() {
 }
 
 #[test]
-fn a_backend_that_was_only_warmed_is_let_go_at_once_and_is_not_taken_for_warm() {
+fn a_backend_that_was_only_warmed_is_named_as_long_and_is_not_taken_for_warm() {
     let warming = live(&bridged(1, "a", &[("b", 1)]));
     assert_eq!(
         Story::new().at(0, &route(3, "a"), &warming),
-        (Step::AsDesired, None)
+        (Step::Drain(bridged(3, "a", &[("b", 1)])), Some(5000))
     );
     assert_eq!(Story::new().at(0, &route(3, "b"), &warming).0, Step::Wait);
 }
