@@ -98,6 +98,7 @@ fn token_lifetime(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use controller_kit::document::assert_flags_absent;
 
     use super::*;
 
@@ -124,12 +125,7 @@ mod tests {
     #[test]
     fn flags_that_the_document_calls_absent_are_refused() {
         let text = include_str!("../../docs/operations.md");
-        let absent = controller_kit::document::listed(text, "### Flags that do not exist here, and why");
-        assert!(absent.contains("--enable-tenant-migration"));
-        for flag in absent {
-            let said = refusal(&[&flag]);
-            assert!(said.contains(&format!("unexpected argument '{flag}'")), "{said}");
-        }
+        assert_flags_absent(text, "--enable-tenant-migration", |flag| refusal(&[flag]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads tables of a Markdown document, for tests that hold a document and the code together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows whose first cell begins in backticks, of the section that begins at `heading` and ends at the next heading
 /// of any level.
@@ -21,6 +21,27 @@ pub fn listed(markdown: &str, heading: &str) -> BTreeSet<String> {
             quoted.map(ToOwned::to_owned).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// Fails unless every flag that the document lists as absent is refused as unknown. `known` must be among them, so that
+/// the list is known to be read; `said` gives the words about a flag.
+#[track_caller]
+pub fn assert_flags_absent(markdown: &str, known: &str, said: impl Fn(&str) -> String) {
+    let absent = listed(markdown, "### Flags that do not exist here, and why");
+    assert!(absent.contains(known), "{known} is not listed");
+    for flag in absent {
+        let said = said(&flag);
+        assert!(said.contains(&format!("unexpected argument '{flag}'")), "{said}");
+    }
+}
+
+/// Fails if a metric that the document lists as absent is among these names. `known` must be listed.
+#[track_caller]
+pub fn assert_metrics_absent(markdown: &str, known: &str, names: &BTreeMap<String, Vec<String>>) {
+    let absent = listed(markdown, "### Metrics that do not exist here, and why");
+    assert!(absent.contains(known), "{known} is not listed");
+    let served: Vec<_> = absent.iter().filter(|name| names.contains_key(*name)).collect();
+    assert!(served.is_empty(), "listed as absent, but served: {served:?}");
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! What cannot be served is said on the object, by field, and the rest stays served.
 
-use e2e::wait::{seconds, until};
-use e2e::{echo, traffic};
+use std::time::Instant;
 
-use crate::support::{Scratch, answered, condition, gateway_address, lab, warned};
+use e2e::cluster::Cluster;
+use e2e::echo;
+use e2e::wait::seconds;
+
+use crate::support::{Scratch, answered, condition, gateway_address, lab, route_says, status_within, warned};
 
 #[test]
 fn a_route_to_a_missing_service_says_so_and_the_route_beside_it_is_served() {
@@ -31,36 +34,18 @@ fn a_route_to_a_missing_service_says_so_and_the_route_beside_it_is_served() {
     unresolved(tenant, ns, "missing", "BackendNotFound");
     unresolved(tenant, ns, "external", "UnsupportedValue");
     warned(tenant, ns, "HTTPRoute", "missing", "spec.rules[0].backendRefs[0]");
-    until(
-        "500 for the missing backend",
-        seconds(30),
-        || match traffic::status(&url, Some("missing.example.com")) {
-            Ok(500) => Ok(()),
-            other => Err(format!("{other:?}")),
-        },
-    )
-    .unwrap();
+    status_within(&url, "missing.example.com", 500, seconds(30), Instant::now());
 }
 
 /// Waits until the route's one parent says that a reference of it leads nowhere, and why.
 #[track_caller]
-pub fn unresolved(cluster: &e2e::cluster::Cluster, namespace: &str, name: &str, reason: &str) {
-    until(
-        format!("ResolvedRefs=False/{reason} on {name}"),
-        seconds(30),
-        || {
-            let route = cluster
-                .get(&["httproute", "-n", namespace, name])
-                .map_err(|e| e.to_string())?;
-            let found = condition(&route["status"]["parents"][0]["conditions"], "ResolvedRefs");
-            if found["status"] == "False" && found["reason"] == reason {
-                Ok(())
-            } else {
-                Err(route["status"].to_string())
-            }
-        },
-    )
-    .unwrap();
+pub fn unresolved(cluster: &Cluster, namespace: &str, name: &str, reason: &str) {
+    let what = format!("ResolvedRefs=False/{reason}");
+    let route = ["httproute", namespace, name];
+    route_says(cluster, route, &what, seconds(30), |_, conditions| {
+        let found = condition(conditions, "ResolvedRefs");
+        found["status"] == "False" && found["reason"] == reason
+    });
 }
 
 #[test]

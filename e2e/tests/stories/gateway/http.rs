@@ -1,10 +1,12 @@
 //! A developer makes a Gateway of class `kubelb` and an HTTPRoute to a ClusterIP Service.
 
+use std::time::Instant;
+
 use e2e::cluster::Cluster;
 use e2e::wait::{seconds, until};
 use e2e::{echo, traffic};
 
-use crate::support::{Scratch, answered, condition, gateway_address, lab};
+use crate::support::{Scratch, answered, condition, gateway_address, lab, route_says, status_within};
 
 #[test]
 fn a_gateway_and_an_http_route_answer_through_one_address() {
@@ -58,36 +60,19 @@ fn a_changed_route_is_served_and_its_status_carries_the_new_generation() {
     answered(&url, Some("one.example.com"));
     tenant.apply(&route("two.example.com")).unwrap();
     answered(&url, Some("two.example.com"));
-    until("404 for the old host", seconds(30), || {
-        match traffic::status(&url, Some("one.example.com")) {
-            Ok(404) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .unwrap();
+    status_within(&url, "one.example.com", 404, seconds(30), Instant::now());
     accepted(tenant, ns, "httproute", "web");
 }
 
 /// Waits until the route's one parent says Accepted and ResolvedRefs at the newest generation.
+#[track_caller]
 pub fn accepted(cluster: &Cluster, namespace: &str, kind: &str, name: &str) {
-    until(
-        format!("{kind} {namespace}/{name} to be accepted"),
-        seconds(30),
-        || {
-            let route = cluster
-                .get(&[kind, "-n", namespace, name])
-                .map_err(|e| e.to_string())?;
-            let conditions = &route["status"]["parents"][0]["conditions"];
-            let good = ["Accepted", "ResolvedRefs"].iter().all(|type_| {
-                let found = condition(conditions, type_);
-                found["status"] == "True" && found["observedGeneration"] == route["metadata"]["generation"]
-            });
-            if good {
-                Ok(())
-            } else {
-                Err(route["status"].to_string())
-            }
-        },
-    )
-    .unwrap();
+    let what = "that it is accepted";
+    let route = [kind, namespace, name];
+    route_says(cluster, route, what, seconds(30), |route, conditions| {
+        ["Accepted", "ResolvedRefs"].iter().all(|type_| {
+            let found = condition(conditions, type_);
+            found["status"] == "True" && found["observedGeneration"] == route["metadata"]["generation"]
+        })
+    });
 }

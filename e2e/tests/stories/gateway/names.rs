@@ -1,12 +1,14 @@
 //! Names that are alike are not taken for each other.
 
+use std::time::Instant;
+
 use e2e::cluster::Cluster;
-use e2e::wait::{seconds, until};
-use e2e::{echo, traffic};
+use e2e::echo;
+use e2e::wait::seconds;
 
 use super::bad_input::unresolved;
 use super::http::accepted;
-use crate::support::{Scratch, answered, gateway_address, gone, lab};
+use crate::support::{Scratch, answered, gateway_address, gone, lab, status_within};
 
 /// Enough requests to see a backend that is reached by chance.
 const REQUESTS: usize = 20;
@@ -95,13 +97,7 @@ spec:
 #[track_caller]
 fn leads_nowhere(tenant: &Cluster, namespace: &str, url: &str, reason: &str) {
     unresolved(tenant, namespace, "web", reason);
-    until(format!("500 from {url}"), seconds(30), || {
-        match traffic::status(url, Some(HOST)) {
-            Ok(500) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .unwrap();
+    status_within(url, HOST, 500, seconds(30), Instant::now());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Tenants attach routes to the platform team's Gateway: one address, separated by host name.
 
 use e2e::cluster::Cluster;
-use e2e::wait::{seconds, until};
+use e2e::wait::seconds;
 use e2e::{echo, traffic};
 
 use super::http::accepted;
-use crate::support::{Scratch, answered, condition, gateway_address, lab};
+use crate::support::{Scratch, answered, condition, gateway_address, lab, route_says};
 
 fn with_parent(route: &str, parent: &str) -> String {
     route.replace("  parentRefs: [{name: none}]\n", parent)
@@ -96,22 +96,12 @@ fn a_host_that_another_tenant_holds_is_refused_and_the_holder_keeps_it() {
     );
 }
 
+#[track_caller]
 fn refused(cluster: &Cluster, namespace: &str, reason: &str) {
-    until(
-        format!("HTTPRoute {namespace}/web to be refused with {reason}"),
-        seconds(60),
-        || {
-            let route = cluster
-                .get(&["httproute", "-n", namespace, "web"])
-                .map_err(|e| e.to_string())?;
-            let accepted = condition(&route["status"]["parents"][0]["conditions"], "Accepted");
-            let good = accepted["status"] == "False" && accepted["reason"] == reason;
-            if good {
-                Ok(())
-            } else {
-                Err(route["status"].to_string())
-            }
-        },
-    )
-    .unwrap();
+    let what = format!("that it is refused with {reason}");
+    let route = ["httproute", namespace, "web"];
+    route_says(cluster, route, &what, seconds(60), |_, conditions| {
+        let accepted = condition(conditions, "Accepted");
+        accepted["status"] == "False" && accepted["reason"] == reason
+    });
 }

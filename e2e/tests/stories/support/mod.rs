@@ -212,6 +212,28 @@ pub fn condition(conditions: &Value, type_: &str) -> Value {
     found.cloned().unwrap_or(Value::Null)
 }
 
+/// Waits until the conditions of a route's one parent are `right`, which is told the route and its conditions.
+#[track_caller]
+pub fn route_says(
+    cluster: &Cluster,
+    [kind, namespace, name]: [&str; 3],
+    what: &str,
+    limit: Duration,
+    right: impl Fn(&Value, &Value) -> bool,
+) {
+    until(format!("{kind} {namespace}/{name} to say {what}"), limit, || {
+        let route = cluster
+            .get(&[kind, "-n", namespace, name])
+            .map_err(|e| e.to_string())?;
+        if right(&route, &route["status"]["parents"][0]["conditions"]) {
+            Ok(())
+        } else {
+            Err(route["status"].to_string())
+        }
+    })
+    .unwrap();
+}
+
 /// Waits for a Warning Event on an object whose message contains `words`.
 #[track_caller]
 pub fn warned(cluster: &Cluster, namespace: &str, kind: &str, name: &str, words: &str) {

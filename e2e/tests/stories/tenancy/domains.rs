@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use e2e::cluster::Cluster;
 use e2e::echo;
 use e2e::traffic::Stream;
-use e2e::wait::{seconds, until};
+use e2e::wait::seconds;
 use serde_json::{Value, json};
 
-use crate::support::{Scratch, answered, condition, gateway_address, lab, status_within, tidy};
+use crate::support::{Scratch, answered, condition, gateway_address, lab, route_says, status_within, tidy};
 
 const INSIDE: &str = "inside.example.com";
 const OUTSIDE: &str = "outside.example.com";
@@ -45,24 +45,14 @@ impl Drop for Narrowed<'_> {
 /// Waits until the route's one parent says this of `Accepted`.
 #[track_caller]
 fn verdict(tenant: &Cluster, namespace: &str, name: &str, reason: &str, words: &str) {
-    until(
-        format!("Accepted of HTTPRoute {namespace}/{name} to be {reason} with {words:?}"),
-        seconds(60),
-        || {
-            let route = tenant
-                .get(&["httproute", "-n", namespace, name])
-                .map_err(|e| e.to_string())?;
-            let accepted = condition(&route["status"]["parents"][0]["conditions"], "Accepted");
-            let named = accepted["message"].as_str().is_some_and(|m| m.contains(words));
-            let status = if reason == "Accepted" { "True" } else { "False" };
-            if named && accepted["reason"] == reason && accepted["status"] == status {
-                Ok(())
-            } else {
-                Err(route["status"].to_string())
-            }
-        },
-    )
-    .unwrap();
+    let what = format!("Accepted with the reason {reason} and {words:?}");
+    let route = ["httproute", namespace, name];
+    route_says(tenant, route, &what, seconds(60), |_, conditions| {
+        let accepted = condition(conditions, "Accepted");
+        let named = accepted["message"].as_str().is_some_and(|m| m.contains(words));
+        let status = if reason == "Accepted" { "True" } else { "False" };
+        named && accepted["reason"] == reason && accepted["status"] == status
+    });
 }
 
 #[test]

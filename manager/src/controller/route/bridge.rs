@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use api::meta;
-use controller_kit::diff::{HASH_ANNOTATION, Plan, is_subset, needs_apply};
+use controller_kit::diff::{Change, HASH_ANNOTATION, Plan, is_subset, needs_apply};
 use controller_kit::object::{Object, ObjectId};
 use controller_kit::patience::remaining;
 use serde_json::{Map, Value, json};
@@ -271,7 +271,8 @@ pub struct Staged {
 
 impl Bridges {
     /// Puts into the plan what is to be written of routes now. Looks only at routes that the plan writes: one with a
-    /// bridge is never as it is wanted, nor is one that has not begun. To be called when it is known what is really deleted.
+    /// bridge is never as it is wanted, nor is one that has not begun. To be called when it is known what is really
+    /// deleted.
     pub fn stage(&self, namespace: &str, plan: &mut Plan, live: &[Object], now: Instant) -> Staged {
         let mut before = self.0.take(namespace);
         let mut staged = Staged::default();
@@ -327,9 +328,10 @@ fn is_bridged(id: &ObjectId) -> bool {
     matches!(id.kind.as_str(), "HTTPRoute" | "GRPCRoute")
 }
 
-/// What live routes lead to that stay.
+/// What live routes lead to that stay. Only new routes ask.
 fn known<'a>(plan: &Plan, live: &'a [Object]) -> Known<'a> {
-    if plan.apply.iter().all(|change| change.replaces.is_some()) {
+    let is_new_route = |change: &Change| change.replaces.is_none() && is_bridged(change.desired.id());
+    if !plan.apply.iter().any(is_new_route) {
         return Known::default();
     }
     let going: HashSet<&ObjectId> = plan.delete.iter().map(Object::id).collect();

@@ -64,10 +64,7 @@ impl<'a> Rules<'a> {
         let matches = never(route);
         let (bridges, own): (Vec<_>, Vec<_>) =
             items(&route["spec"]["rules"]).partition(|rule| is_bridge(rule, &matches));
-        let references = own.iter().flat_map(|rule| references(rule));
-        let named = references
-            .filter_map(|reference| Some(Backend::new(key(reference, namespace(route))?)))
-            .collect();
+        let named = services(own.iter().copied(), route).map(Backend::new).collect();
         let held = (bridges.iter().flat_map(|rule| items(&rule["backendRefs"])))
             .filter_map(|reference| {
                 Some((Backend::new(key(reference, namespace(route))?), warmth(reference)))
@@ -116,8 +113,18 @@ impl<'a> Rules<'a> {
 pub fn led_to(route: &Value) -> impl Iterator<Item = (&str, i64)> {
     let matches = never(route);
     let own = items(&route["spec"]["rules"]).filter(move |rule| !is_bridge(rule, &matches));
-    own.flat_map(references)
-        .filter_map(|reference| key(reference, namespace(route)))
+    services(own, route)
+}
+
+/// Name and port of the Services that these rules of a route name.
+fn services<'a>(
+    rules: impl Iterator<Item = &'a Value>,
+    route: &'a Value,
+) -> impl Iterator<Item = (&'a str, i64)> {
+    let namespace = namespace(route);
+    rules
+        .flat_map(references)
+        .filter_map(move |reference| key(reference, namespace))
 }
 
 fn namespace(route: &Value) -> &str {
