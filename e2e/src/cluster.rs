@@ -75,6 +75,14 @@ impl Cluster {
         run("helm", &self.kubeconfig, arguments, None)
     }
 
+    /// Runs helm with values on standard input.
+    ///
+    /// # Errors
+    /// When it fails; the error carries its message.
+    pub fn helm_with_input(&self, arguments: &[&str], input: &str) -> Result<String, ClusterError> {
+        run("helm", &self.kubeconfig, arguments, Some(input))
+    }
+
     /// Applies a manifest.
     ///
     /// # Errors

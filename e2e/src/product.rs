@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use testbed::Progress;
 
@@ -141,9 +142,6 @@ fn hand_over_credential(hub: &Cluster, tenant: &Cluster) -> Result<()> {
     let kubeconfig = until("the credential that the manager issues", seconds(60), || {
         encoded_kubeconfig(hub, tenant.name, ISSUED_SECRET)
     })?;
-    tenant.apply(&format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"
-    ))?;
     if tenant
         .kubectl(&["get", "secret", "--namespace", NAMESPACE, OWN_SECRET])
         .is_ok()
@@ -167,17 +165,59 @@ pub fn encoded_kubeconfig(cluster: &Cluster, namespace: &str, secret: &str) -> R
         .ok_or_else(|| format!("no key {KUBECONFIG_KEY} in it"))
 }
 
-/// Puts a kubeconfig, in base64, into the tenant's Secret, as docs/operations.md tells people to.
+/// Puts a kubeconfig, in base64, into the tenant's Secret, as docs/operations.md tells people to. Makes the namespace, if
+/// there is none.
 ///
 /// # Errors
 /// When the API server refuses it.
 pub fn put_encoded_kubeconfig(tenant: &Cluster, kubeconfig: &str) -> Result<(), ClusterError> {
-    let secret = serde_json::json!({
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    let secret = json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"namespace": NAMESPACE, "name": OWN_SECRET},
         "data": {KUBECONFIG_KEY: kubeconfig},
     });
-    tenant.apply(&secret.to_string()).map(drop)
+    tenant.apply(&format!("{namespace}\n---\n{secret}")).map(drop)
+}
+
+/// Values that were given to a chart that is installed under its own name.
+///
+/// # Errors
+/// When helm fails.
+pub fn values(cluster: &Cluster, chart: &str) -> Result<String, ClusterError> {
+    cluster.helm(&[
+        "get",
+        "values",
+        chart,
+        "--namespace",
+        NAMESPACE,
+        "--output",
+        "yaml",
+    ])
+}
+
+/// Installs a chart under its own name with these values, and waits until it is ready.
+///
+/// # Errors
+/// When helm fails, or the pods are not ready in three minutes.
+pub fn install_with(cluster: &Cluster, chart: &str, values: &str) -> Result<()> {
+    let folder = folder_of(chart);
+    let install = [
+        "upgrade",
+        "--install",
+        chart,
+        &folder,
+        "--namespace",
+        NAMESPACE,
+        "--values",
+        "-",
+    ];
+    cluster.helm_with_input(&install, values)?;
+    rollout(cluster, chart)
+}
+
+fn folder_of(chart: &str) -> String {
+    format!("{}/../charts/{chart}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Changes one value (`key=value`) of a chart that is installed under its own name; the others stay.
@@ -185,7 +225,7 @@ pub fn put_encoded_kubeconfig(tenant: &Cluster, kubeconfig: &str) -> Result<(), 
 /// # Errors
 /// When helm fails.
 pub fn set_value(cluster: &Cluster, chart: &str, value: &str) -> Result<(), ClusterError> {
-    let folder = format!("{}/../charts/{chart}", env!("CARGO_MANIFEST_DIR"));
+    let folder = folder_of(chart);
     let upgrade = [
         "upgrade",
         chart,

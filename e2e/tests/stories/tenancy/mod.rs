@@ -8,3 +8,4 @@ mod onboarding;
 mod removal;
 mod renewal;
 mod trouble;
+mod uninstalled;

@@ -6,6 +6,7 @@
 use e2e::cluster::Cluster;
 use e2e::wait::{seconds, until};
 
+use crate::support::tenant::nothing_left;
 use crate::support::{condition, gone, lab, programmed, tidy};
 
 const TENANT: &str = "tenant-leaving";
@@ -101,10 +102,7 @@ impl<'a> Leaving<'a> {
         self.hub
             .kubectl(&["delete", "tenant", TENANT, "--timeout=180s"])
             .unwrap();
-        gone(self.hub, &["namespace", TENANT]);
-        let label = format!("kubelb.k8c.io/tenant={TENANT}");
-        let anywhere = "configmaps,secrets,services,deployments,clusterroles,clusterrolebindings";
-        gone(self.hub, &[anywhere, "-A", "-l", &label]);
+        nothing_left(self.hub, TENANT);
     }
 }
 

@@ -1,51 +1,13 @@
 //! No such Tenant: one that is deleted while its CCM runs and comes back, and one that never was.
 
 use e2e::cluster::Cluster;
-use e2e::wait::{seconds, until};
 use serde_json::Value;
 
 use crate::support::ccm::{self, Restored};
 use crate::support::served::Served;
+use crate::support::tenant::{Tenant, served_again};
 use crate::support::token::with_token;
 use crate::support::{Scratch, answered, gone, hub_namespace, lab, service_address, tidy};
-
-/// A Tenant as its platform team wrote it; made again at the end of the story, at the latest.
-struct Tenant<'a> {
-    hub: &'a Cluster,
-    manifest: Value,
-}
-
-impl<'a> Tenant<'a> {
-    fn of(hub: &'a Cluster, tenant: &Cluster) -> Self {
-        let mut manifest = hub.get(&["tenant", tenant.name]).unwrap();
-        manifest["metadata"] = serde_json::json!({"name": tenant.name});
-        manifest["status"] = Value::Null;
-        Self { hub, manifest }
-    }
-
-    fn make(&self) {
-        self.hub.apply(&self.manifest.to_string()).unwrap();
-    }
-}
-
-impl Drop for Tenant<'_> {
-    fn drop(&mut self) {
-        tidy(|| {
-            // What is applied to a Tenant on its way out goes with it.
-            until("the Tenant to be made again", seconds(300), || {
-                self.make();
-                let name = self.manifest["metadata"]["name"].as_str().unwrap_or_default();
-                let found = self.hub.get(&["tenant", name]).map_err(|e| e.to_string())?;
-                if found["metadata"]["deletionTimestamp"].is_null() {
-                    Ok(())
-                } else {
-                    Err(found["status"].to_string())
-                }
-            })
-            .unwrap();
-        });
-    }
-}
 
 #[test]
 fn a_tenant_that_is_deleted_under_its_ccm_comes_back_with_a_new_credential() {
@@ -71,17 +33,7 @@ fn a_tenant_that_is_deleted_under_its_ccm_comes_back_with_a_new_credential() {
     ccm::hand_over(hub, tenant);
     ccm::hurry(tenant);
     ccm::connected(tenant);
-    // The address that is in the status may be the one from before: it is served when it answers for this pod.
-    until("the Service to be served again", seconds(90), || {
-        let address = service_address(tenant, ns, "web");
-        let echo = e2e::traffic::get(&format!("http://{address}/"), None).map_err(|e| e.to_string())?;
-        if echo.namespace == *ns {
-            Ok(())
-        } else {
-            Err(format!("{echo:?}"))
-        }
-    })
-    .unwrap();
+    served_again(ns, None, || service_address(tenant, ns, "web"));
     let log = ccm::log(tenant).unwrap();
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(self::restarts(tenant), restarts);
