@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use api::meta::{PROXY_PROTOCOL, REQUEST_WILDCARD_DOMAIN};
+use api::meta::REQUEST_WILDCARD_DOMAIN;
 use api::v1alpha1::AnnotationSettings;
 
 /// Instructions to the hub itself. They are not propagated further, so no allow-list applies to them.
-const INSTRUCTIONS: [&str; 2] = [REQUEST_WILDCARD_DOMAIN, PROXY_PROTOCOL];
+const INSTRUCTIONS: [&str; 1] = [REQUEST_WILDCARD_DOMAIN];
 
 /// The annotations of `annotations` that go to the hub.
 #[must_use]

@@ -15,9 +15,10 @@ use controller_kit::lease::{Elector, Leadership, LeaseConfig};
 use controller_kit::metrics::Metrics;
 use controller_kit::patience::Patience;
 use controller_kit::ready::Readiness;
-use controller_kit::watch::{Event, Failures, Watch, WatchMetrics, Watchable};
+use controller_kit::watch::{Event, Failures, Watch, WatchMetrics, Watchable, Watched};
 use controller_kit::{CancellationToken, client, shutdown, telemetry};
 use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,8 +28,10 @@ use crate::controller::gateway::{
     Answers, Findings, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
 };
 use crate::controller::nodes::Nodes;
-use crate::controller::services::Services;
+use crate::controller::services::{Services, wants_local};
 use crate::controller::{Context, Gate, Told, credential, heartbeat};
+use crate::convert::local::strip_slice;
+use crate::convert::service::ClassPolicy;
 use crate::hub::credential::Exchange;
 use crate::hub::fault::{Fault, chain};
 use crate::hub::link::{Identity, Link};
@@ -310,11 +313,19 @@ impl Parts {
             &watches,
         );
 
-        let nodes = self.watch(
-            Watch::<Node>::all(self.tenant.clone()).modify(strip_node),
-            &[nodes_driver.handle()],
-            &watches,
+        let (of_all, of_one) = (
+            LocalHint::new(self, &services, &l4),
+            LocalHint::new(self, &services, &l4),
         );
+        let trigger = nodes_driver.handle();
+        let nodes = Watch::<Node>::all(self.tenant.clone())
+            .modify(strip_node)
+            .metrics(&watches)
+            .on_event(move |_| {
+                trigger.trigger(());
+                of_all.any();
+            })
+            .spawn(&self.stop);
         let shared_nodes = nodes.clone();
         let nodes = Nodes {
             context: context.clone(),
@@ -329,13 +340,21 @@ impl Parts {
         if !args.disable_service_controller {
             let load_balancers =
                 Watch::<LoadBalancer>::namespaced(hub.clone(), hub_namespace).failures(&hub_failures);
+            let endpoint_slices = Watch::<EndpointSlice>::all(self.tenant.clone())
+                .modify(strip_slice)
+                .metrics(&watches)
+                .on_event(move |event| of_one.in_namespace(event))
+                .spawn(&self.stop);
             let controller = Services {
                 context: context.clone(),
                 services: services.clone(),
                 load_balancers: self.watch(load_balancers, &l4, &watches),
                 addresses,
+                nodes: shared_nodes.clone(),
+                endpoint_slices,
                 states: states.clone(),
                 class_policy: args.class_policy(),
+                address_type: args.node_address_type,
                 metrics: service_metrics,
                 told: Told::default(),
             };
@@ -391,10 +410,48 @@ impl Parts {
         watch: Watch<K>,
         triggers: &[Trigger<()>; N],
         metrics: &WatchMetrics,
-    ) -> controller_kit::watch::Watched<K> {
+    ) -> Watched<K> {
         let triggers = triggers.clone();
         let hint = move |_: &Event| triggers.iter().for_each(|trigger| trigger.trigger(()));
         watch.metrics(metrics).on_event(hint).spawn(&self.stop)
+    }
+}
+
+/// Wakes the loop over Services when something happens that only those with `externalTrafficPolicy: Local` are about:
+/// pods and nodes change far more often than Services.
+struct LocalHint {
+    services: Watched<Service>,
+    class_policy: ClassPolicy,
+    trigger: Trigger<()>,
+}
+
+impl LocalHint {
+    fn new(parts: &Parts, services: &Watched<Service>, [trigger]: &[Trigger<()>; 1]) -> Self {
+        Self {
+            services: services.clone(),
+            class_policy: parts.args.class_policy(),
+            trigger: trigger.clone(),
+        }
+    }
+
+    fn any(&self) {
+        self.wake(&self.services.snapshot());
+    }
+
+    fn in_namespace(&self, event: &Event) {
+        match event {
+            Event::Changed(key) => self.wake(&self.services.in_namespace(&key.namespace)),
+            Event::Synced => self.trigger.trigger(()),
+        }
+    }
+
+    fn wake(&self, services: &[Arc<Service>]) {
+        if services
+            .iter()
+            .any(|service| wants_local(service, self.class_policy))
+        {
+            self.trigger.trigger(());
+        }
     }
 }
 

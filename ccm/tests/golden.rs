@@ -1,7 +1,8 @@
 //! One case, one behaviour: a tenant Service in, what is wanted on the hub and what is told out.
 
-use api::v1alpha1::AnnotationSettings;
+use api::v1alpha1::{AnnotationSettings, EndpointAddress};
 use k8s_openapi::api::core::v1::Service;
+use kubelb_ccm::convert::local::Local;
 use kubelb_ccm::convert::service::{ClassPolicy, Settings, Wanted, convert};
 use serde_json::json;
 
@@ -11,6 +12,23 @@ fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
         class_policy: ClassPolicy::DefaultOrOurs,
         annotations,
         has_nodes: true,
+        local: &Local::Unknown,
+    }
+}
+
+/// Service `shop/web` has pods on one of two nodes.
+fn local() -> Local {
+    let address = |n: u8| EndpointAddress {
+        ip: Some(format!("10.0.0.{n}")),
+        hostname: None,
+    };
+    Local::Known {
+        nodes: [(("shop".to_owned(), "web".to_owned()), ["n1".to_owned()].into())].into(),
+        addresses: [
+            ("n1".to_owned(), vec![address(1)]),
+            ("n2".to_owned(), vec![address(2)]),
+        ]
+        .into(),
     }
 }
 
@@ -23,7 +41,11 @@ fn each_service_case_becomes_what_its_snapshot_says() {
     insta::glob!("cases/*.in.yaml", |path| {
         let text = std::fs::read_to_string(path).unwrap();
         let service: Service = serde_saphyr::from_str(&text).unwrap();
-        let conversion = convert(&service, &settings(&annotations));
+        let settings = Settings {
+            local: &local(),
+            ..settings(&annotations)
+        };
+        let conversion = convert(&service, &settings);
         let wanted = match conversion.wanted {
             Wanted::NotOurs => json!("not ours"),
             Wanted::Nothing => json!("nothing"),
@@ -71,4 +93,15 @@ fn a_cluster_without_nodes_is_told_on_the_service_and_served_all_the_same() {
     );
     assert!(matches!(conversion.wanted, Wanted::Served(_)));
     assert_eq!(conversion.notices[0].reason, "NoNodes");
+}
+
+#[test]
+fn a_service_of_local_traffic_waits_while_nothing_is_known_of_the_nodes() {
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/traffic-policy-local-and-client-affinity-are-carried.in.yaml"
+    ));
+    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let annotations = AnnotationSettings::default();
+    assert_eq!(convert(&service, &settings(&annotations)).wanted, Wanted::Hold);
 }

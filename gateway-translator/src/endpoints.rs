@@ -41,7 +41,7 @@ impl AddressPool {
                 for set in &route.spec.endpoints {
                     match &set.addresses_reference {
                         Some(reference) => pool.add_object(&reference.name, addresses, policy),
-                        None => pool.add_all(&set.addresses, policy),
+                        None => pool.add_all(set.addresses.as_deref().unwrap_or_default(), policy),
                     }
                 }
             }

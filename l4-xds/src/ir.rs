@@ -3,10 +3,14 @@
 //! Values are checked when they are made, so nothing after this file asks again whether a port is zero or a name
 //! holds a slash. It knows no Kubernetes type and no Envoy type.
 
+mod policy;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
+
+pub use policy::{Balancing, Breaker, HealthCheck, Policy, Probe, Seconds};
 
 /// Why a value was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,16 +169,6 @@ pub struct Backend {
     pub port: Port,
 }
 
-/// Whether a client keeps its backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Affinity {
-    /// Every connection is balanced by itself.
-    #[default]
-    None,
-    /// Connections from one source address go to one backend, as long as that backend exists.
-    SourceIp,
-}
-
 /// One port of a load balancer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Listener {
@@ -188,8 +182,8 @@ pub struct Listener {
     pub envoy_port: Port,
     /// Targets. None at all is legal: the listener stays and refuses connections.
     pub backends: Vec<Backend>,
-    /// Affinity.
-    pub affinity: Affinity,
+    /// How its connections are handled.
+    pub policy: Policy,
 }
 
 /// One load balancer.

@@ -30,7 +30,7 @@ pub mod translate;
 
 pub use cache::{Cache, FleetKey};
 pub use identity::{Tls, TlsMaterial};
-pub use ir::{Address, Affinity, Backend, Frontend, Hostname, Listener, LoadBalancerId, Port, Protocol};
+pub use ir::{Address, Backend, Frontend, Hostname, Listener, LoadBalancerId, Policy, Port, Protocol};
 pub use metrics::Metrics;
 pub use report::{LoadBalancerReport, LoadBalancerVoices, NodeId, Report, ReportHub};
 pub use server::{ControlPlane, Limits};

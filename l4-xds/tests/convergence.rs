@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use l4_xds::ir::{Affinity, Frontend};
+use l4_xds::ir::{Balancing, Frontend};
 use l4_xds::snapshot::{ResourceType, Snapshot};
 use l4_xds::stream::Stream;
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn any_frontends() -> impl Strategy<Value = Vec<Frontend>> {
                 &format!("10.0.0.{node}"),
             );
             if sticky {
-                frontend.listeners[0].affinity = Affinity::SourceIp;
+                frontend.listeners[0].policy.balancing = Balancing::SourceIp;
             }
             frontends.push(frontend);
         }

@@ -9,69 +9,18 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use l4_xds::ir::{Address, Affinity, Backend, Frontend, Protocol};
+use l4_xds::ir::{Address, Backend, Balancing, Breaker, HealthCheck, Policy, Probe, Protocol, Seconds};
 use l4_xds::server::Limits;
 use support::control_plane::{Running, fleet_key};
-use support::echo::{self, Echo};
+use support::echo;
 use support::envoy::{Envoy, ask_tcp, ask_udp, binary, free_port, get, talk};
 use support::pki::Ca;
+use support::setup::{FLEET, Setup, programmed, tcp, to};
 use support::{frontend, id, listener, port, snapshot};
 use tokio::net::TcpStream;
-
-const FLEET: &str = "tenant-a";
-
-struct Setup {
-    ca: Ca,
-    plane: Running,
-    envoy: Envoy,
-}
-
-impl Setup {
-    async fn start(binary: PathBuf, limits: Limits) -> Self {
-        let ca = Ca::new("xds");
-        let plane = Running::start(&ca.material(&[&ca]), limits).await;
-        let envoy = Envoy::start(&binary, plane.address, &ca.fleet(FLEET), &ca.pem()).await;
-        Self { ca, plane, envoy }
-    }
-
-    /// Serves these and waits until Envoy has accepted all of them.
-    async fn programmed(&self, frontends: &[Frontend]) {
-        let snapshot = snapshot(frontends);
-        self.plane.set(FLEET, snapshot.clone());
-        let what = "all load balancers are programmed";
-        self.plane
-            .reported(what, |report| programmed(report, &snapshot))
-            .await;
-    }
-}
-
-fn programmed(report: &l4_xds::Report, snapshot: &l4_xds::Snapshot) -> bool {
-    let Some(fleet) = report.fleets.get(&fleet_key(FLEET)) else {
-        return false;
-    };
-    snapshot.owners().all(|id| {
-        let report = fleet.load_balancers.get(id);
-        report.is_some_and(|report| {
-            snapshot
-                .content_version(id)
-                .is_some_and(|content| report.programmed.contains_key(content))
-        })
-    })
-}
-
-fn to(echo: &Echo) -> Vec<Backend> {
-    vec![Backend {
-        address: Address::Ip(echo.address.ip()),
-        port: port(echo.address.port()),
-    }]
-}
-
-fn tcp(name: &str, envoy_port: u16, echo: &Echo) -> Frontend {
-    frontend(name, vec![listener(Protocol::Tcp, 80, envoy_port, to(echo))])
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_is_ready_only_with_its_configuration_and_then_serves_tcp_and_udp() {
@@ -143,6 +92,60 @@ async fn envoy_is_ready_only_with_its_configuration_and_then_serves_tcp_and_udp(
     );
 }
 
+/// Every value of every field of a policy at least once.
+fn policies() -> Vec<Policy> {
+    let check = |probe, port| HealthCheck {
+        probe,
+        port,
+        interval: Seconds::new(300).unwrap(),
+        timeout: Seconds::new(1).unwrap(),
+        healthy_threshold: NonZeroU32::MIN,
+        unhealthy_threshold: NonZeroU32::MIN,
+    };
+    let http = |host: Option<&str>, statuses: &[u16]| Probe::Http {
+        path: "/healthz?full=1".to_owned(),
+        host: host.map(str::to_owned),
+        statuses: statuses.to_vec(),
+    };
+    let grpc = |service: Option<&str>, authority: Option<&str>| Probe::Grpc {
+        service: service.map(str::to_owned),
+        authority: authority.map(str::to_owned),
+    };
+    let probes = [
+        Probe::Tcp,
+        http(None, &[]),
+        http(Some("web.example.com:8080"), &[100, 204, 599]),
+        grpc(None, None),
+        grpc(Some("shop.Cart"), Some("cart.example.com")),
+    ];
+    let checks = probes
+        .into_iter()
+        .zip([None, Some(port(8080))].into_iter().cycle());
+    let balancings = [
+        Balancing::RoundRobin,
+        Balancing::LeastRequest,
+        Balancing::Random,
+        Balancing::SourceIp,
+    ];
+    let balanced = balancings.into_iter().map(|balancing| Policy {
+        balancing,
+        ..Policy::default()
+    });
+    let full = checks.map(|(probe, port)| Policy {
+        connect_timeout: Seconds::new(60),
+        idle_timeout: Seconds::new(86_400),
+        max_connections: NonZeroU32::new(1_000_000),
+        breaker: Breaker {
+            max_connections: Some(NonZeroU32::MIN),
+            max_pending: Some(NonZeroU32::MIN),
+        },
+        proxy_protocol: true,
+        health_check: Some(check(probe, port)),
+        ..Policy::default()
+    });
+    balanced.chain(full).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_accepts_everything_that_the_translation_can_say() {
     let Some(binary) = binary("all of the translation") else {
@@ -159,11 +162,14 @@ async fn envoy_accepts_everything_that_the_translation_can_say() {
     };
     let mut listeners = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for affinity in [Affinity::None, Affinity::SourceIp] {
+        for policy in policies() {
             for backends in [vec![], vec![node.clone()], vec![name.clone(), node.clone()]] {
                 let number = 1 + u16::try_from(listeners.len()).unwrap();
                 let listener = listener(protocol, number, free_port().await, backends);
-                listeners.push(l4_xds::Listener { affinity, ..listener });
+                listeners.push(l4_xds::Listener {
+                    policy: policy.clone(),
+                    ..listener
+                });
             }
         }
     }
@@ -245,7 +251,7 @@ async fn a_changed_cluster_is_in_use_at_once() {
     setup.programmed(&[tcp("web", number, &web)]).await;
     setup.envoy.until_ready().await;
     let mut sticky = tcp("web", number, &web);
-    sticky.listeners[0].affinity = Affinity::SourceIp;
+    sticky.listeners[0].policy.balancing = Balancing::SourceIp;
     let started = std::time::Instant::now();
     setup.programmed(&[sticky]).await;
     setup

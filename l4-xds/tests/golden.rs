@@ -8,14 +8,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
+use std::num::NonZeroU32;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::transport_socket;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3 as lds;
+use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3::UdpProxyConfig;
+use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use envoy_types::pb::google::protobuf::Any;
-use l4_xds::ir::{Address, Affinity, Backend, Frontend, Listener, LoadBalancerId, Port, Protocol};
+use l4_xds::ir::{
+    Address, Backend, Balancing, Breaker, Frontend, HealthCheck, Listener, LoadBalancerId, Policy, Port,
+    Probe, Protocol, Seconds,
+};
 use l4_xds::snapshot::{ResourceType, Snapshot};
 use l4_xds::translate::{Bind, Settings, Translation, translate};
 use prost::Message;
@@ -44,7 +51,7 @@ struct ListenerCase {
     port: String,
     envoy_port: u16,
     #[serde(default)]
-    source_ip_affinity: bool,
+    policy: PolicyCase,
     /// `<address> <port>`
     backends: Vec<String>,
 }
@@ -75,11 +82,92 @@ impl From<ListenerCase> for Listener {
             port: port(number),
             envoy_port: case.envoy_port.try_into().unwrap(),
             backends: case.backends.iter().map(|text| backend(text)).collect(),
-            affinity: if case.source_ip_affinity {
-                Affinity::SourceIp
-            } else {
-                Affinity::None
+            policy: case.policy.into(),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct PolicyCase {
+    balancing: BalancingCase,
+    connect_timeout: Option<u32>,
+    idle_timeout: Option<u32>,
+    max_connections: Option<NonZeroU32>,
+    breaker_connections: Option<NonZeroU32>,
+    breaker_pending: Option<NonZeroU32>,
+    proxy_protocol: bool,
+    health_check: Option<HealthCheckCase>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum BalancingCase {
+    #[default]
+    RoundRobin,
+    LeastRequest,
+    Random,
+    SourceIp,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthCheckCase {
+    probe: ProbeCase,
+    port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ProbeCase {
+    Tcp,
+    Http,
+    Grpc,
+}
+
+impl From<PolicyCase> for Policy {
+    fn from(case: PolicyCase) -> Self {
+        let seconds = |value: Option<u32>| value.and_then(Seconds::new);
+        Policy {
+            balancing: match case.balancing {
+                BalancingCase::RoundRobin => Balancing::RoundRobin,
+                BalancingCase::LeastRequest => Balancing::LeastRequest,
+                BalancingCase::Random => Balancing::Random,
+                BalancingCase::SourceIp => Balancing::SourceIp,
             },
+            connect_timeout: seconds(case.connect_timeout),
+            idle_timeout: seconds(case.idle_timeout),
+            max_connections: case.max_connections,
+            breaker: Breaker {
+                max_connections: case.breaker_connections,
+                max_pending: case.breaker_pending,
+            },
+            proxy_protocol: case.proxy_protocol,
+            health_check: case.health_check.map(Into::into),
+        }
+    }
+}
+
+impl From<HealthCheckCase> for HealthCheck {
+    fn from(case: HealthCheckCase) -> Self {
+        HealthCheck {
+            probe: match case.probe {
+                ProbeCase::Tcp => Probe::Tcp,
+                ProbeCase::Http => Probe::Http {
+                    path: "/healthz".to_owned(),
+                    host: Some("web.example.com".to_owned()),
+                    statuses: vec![200, 204],
+                },
+                ProbeCase::Grpc => Probe::Grpc {
+                    service: Some("shop.Cart".to_owned()),
+                    authority: None,
+                },
+            },
+            port: case.port.map(|port| port.try_into().unwrap()),
+            interval: Seconds::new(10).unwrap(),
+            timeout: Seconds::new(5).unwrap(),
+            healthy_threshold: NonZeroU32::new(2).unwrap(),
+            unhealthy_threshold: NonZeroU32::new(3).unwrap(),
         }
     }
 }
@@ -150,12 +238,25 @@ fn show_type(text: &mut String, snapshot: &Snapshot, ty: ResourceType) {
         .unwrap();
         let bytes = resource.body().value.as_slice();
         let body = match ty {
-            ResourceType::Cluster => brief(&Cluster::decode(bytes).unwrap()),
+            ResourceType::Cluster => show_cluster(Cluster::decode(bytes).unwrap()),
             ResourceType::Endpoint => brief(&ClusterLoadAssignment::decode(bytes).unwrap()),
             ResourceType::Listener => show_listener(lds::Listener::decode(bytes).unwrap()),
         };
         text.push_str(&body);
     }
+}
+
+/// A cluster with its transport socket decoded rather than as bytes.
+fn show_cluster(mut cluster: Cluster) -> String {
+    let socket = cluster.transport_socket.take().and_then(|socket| {
+        let Some(transport_socket::ConfigType::TypedConfig(any)) = socket.config_type else {
+            return None;
+        };
+        let mut transport = decode::<ProxyProtocolUpstreamTransport>(&any);
+        let inner = transport.transport_socket.take().unwrap().name;
+        Some(format!("over {}\n{}in {inner}\n", socket.name, brief(&transport)))
+    });
+    brief(&cluster) + &socket.unwrap_or_default()
 }
 
 /// A listener with its filters decoded rather than as bytes.
@@ -167,7 +268,11 @@ fn show_listener(mut listener: lds::Listener) -> String {
         .flat_map(|chain| &mut chain.filters)
     {
         if let Some(lds::filter::ConfigType::TypedConfig(any)) = filter.config_type.take() {
-            filters.insert(filter.name.clone(), brief(&decode::<TcpProxy>(&any)));
+            let body = match filter.name.as_str() {
+                "envoy.filters.network.connection_limit" => brief(&decode::<ConnectionLimit>(&any)),
+                _ => brief(&decode::<TcpProxy>(&any)),
+            };
+            filters.insert(filter.name.clone(), body);
         }
     }
     for filter in &mut listener.listener_filters {

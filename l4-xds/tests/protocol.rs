@@ -11,7 +11,7 @@ mod support;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use l4_xds::ir::{Affinity, Frontend, Hostname};
+use l4_xds::ir::{Balancing, Frontend, Hostname};
 use l4_xds::snapshot::ResourceType::{self, Cluster, Endpoint, Listener};
 use l4_xds::snapshot::{Resource, ResourceName, Snapshot};
 use l4_xds::stream::LoadBalancerState;
@@ -34,7 +34,7 @@ fn sticky(mut frontend: Frontend) -> Frontend {
     frontend
         .listeners
         .iter_mut()
-        .for_each(|listener| listener.affinity = Affinity::SourceIp);
+        .for_each(|listener| listener.policy.balancing = Balancing::SourceIp);
     frontend
 }
 

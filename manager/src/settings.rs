@@ -8,7 +8,7 @@ use api::endpoint_policy::EndpointPolicy;
 use api::v1alpha1::{
     AnnotationSettings, CertificateSettings, Config, ConfigSpec, ContainerResources, DnsSettings,
     EnvoyProxySettings, GatewayApiSettings, IngressSettings, Limits, LoadBalancerSettings, RawObject, Tenant,
-    TenantEnvoyProxy,
+    TenantEnvoyProxy, TrafficPolicy,
 };
 use ipnet::IpNet;
 
@@ -128,6 +128,17 @@ fn load_balancer(
             tenant.and_then(|t| t.disable.as_ref()),
             config.and_then(|c| c.disable.as_ref()),
         ),
+        traffic_policy: traffic_policy(
+            tenant.and_then(|t| t.traffic_policy.clone()),
+            config.and_then(|c| c.traffic_policy.clone()),
+        ),
+    }
+}
+
+fn traffic_policy(tenant: Option<TrafficPolicy>, config: Option<TrafficPolicy>) -> Option<TrafficPolicy> {
+    match (tenant, config) {
+        (Some(tenant), Some(config)) => Some(tenant.or(&config)),
+        (tenant, config) => tenant.or(config),
     }
 }
 
@@ -282,6 +293,10 @@ mod tests {
                 load_balancer: Some(LoadBalancerSettings {
                     class: Some("theirs".into()),
                     disable: None,
+                    traffic_policy: Some(TrafficPolicy {
+                        max_connections: Some(1),
+                        ..TrafficPolicy::default()
+                    }),
                 }),
                 endpoint_cidrs: Some(vec!["10.0.0.0/8".into()]),
                 ..TenantSpec::default()
@@ -290,6 +305,11 @@ mod tests {
                 load_balancer: Some(LoadBalancerSettings {
                     class: Some("hub".into()),
                     disable: Some(true),
+                    traffic_policy: Some(TrafficPolicy {
+                        max_connections: Some(9),
+                        idle_timeout_seconds: Some(9),
+                        ..TrafficPolicy::default()
+                    }),
                 }),
                 endpoint_cidrs: vec!["192.168.0.0/16".into()],
                 ..ConfigSpec::default()
@@ -299,6 +319,11 @@ mod tests {
         let wanted = LoadBalancerSettings {
             class: Some("theirs".into()),
             disable: Some(true),
+            traffic_policy: Some(TrafficPolicy {
+                max_connections: Some(1),
+                idle_timeout_seconds: Some(9),
+                ..TrafficPolicy::default()
+            }),
         };
         assert_eq!(settings.load_balancer, wanted);
         assert_eq!(settings.endpoint_cidrs, ["10.0.0.0/8"]);

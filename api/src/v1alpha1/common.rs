@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::TrafficPolicy;
 use crate::names::PortNumber;
 
 /// Transport protocol of a port. SCTP is not served.
@@ -78,10 +79,10 @@ pub struct EndpointSet {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Addresses. Ignored where `addressesReference` is set.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Addresses; an empty list is a set without any. Ignored where `addressesReference` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
-    pub addresses: Vec<EndpointAddress>,
+    pub addresses: Option<Vec<EndpointAddress>>,
     /// Takes the addresses from this object instead: one write when a node changes, not one a LoadBalancer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses_reference: Option<AddressesReference>,
@@ -147,6 +148,9 @@ pub struct LoadBalancerSettings {
     /// Switches L4 off: what was made is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable: Option<bool>,
+    /// How connections are handled where a LoadBalancer does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic_policy: Option<TrafficPolicy>,
 }
 
 /// Ingress for a tenant.

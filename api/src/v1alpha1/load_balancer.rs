@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EndpointSet, Protocol};
+use super::{EndpointSet, Protocol, TrafficPolicy};
 use crate::names::PortNumber;
 
 /// An L4 load balancer. The CCM makes one for each tenant Service of type LoadBalancer and names it by the
@@ -51,6 +51,26 @@ pub struct LoadBalancerSpec {
     /// Session persistence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
+    /// Ranges that clients may connect from. From everywhere if there is none. The hub Service carries them, and
+    /// whatever brings traffic to it keeps others out, as Kubernetes wants it for `loadBalancerSourceRanges`. Needs
+    /// the type `LoadBalancer`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("each entry must be a CIDR such as 203.0.113.0/24"))]
+    pub source_ranges: Vec<String>,
+    /// Tells TCP backends the client's address at the begin of each connection. They must expect it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How connections are handled. What is left out is taken from the Tenant, then from the Config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic_policy: Option<TrafficPolicy>,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProxyProtocol {
+    /// Version 2.
+    V2,
 }
 
 /// A port that clients connect to.

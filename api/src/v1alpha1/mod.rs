@@ -9,6 +9,7 @@ mod route;
 mod sync_secret;
 mod tenant;
 mod tenant_state;
+mod traffic_policy;
 
 pub use addresses::*;
 pub use backend_tls::*;
@@ -19,3 +20,4 @@ pub use route::*;
 pub use sync_secret::*;
 pub use tenant::*;
 pub use tenant_state::*;
+pub use traffic_policy::*;

@@ -16,13 +16,18 @@ use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::{Synced, Watched};
 use controller_kit::{Object, ObjectKey};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt};
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told, about, is_made_from, origin_name, settings_of};
 use crate::FIELD_MANAGER;
+use crate::convert::local::Local;
+use crate::convert::nodes::{NodeAddressType, by_name};
 use crate::convert::origin::Origin;
-use crate::convert::service::{ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert};
+use crate::convert::service::{
+    ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert, is_claimed, is_local,
+};
 use crate::hub::refusal::Refusal;
 use crate::metrics::KindMetrics;
 use crate::notice::{Notice, reason};
@@ -41,10 +46,16 @@ pub struct Services {
     pub load_balancers: Watched<LoadBalancer>,
     /// Addresses of this tenant on the hub.
     pub addresses: Watched<Addresses>,
+    /// Nodes of the own cluster.
+    pub nodes: Watched<Node>,
+    /// EndpointSlices of the own cluster.
+    pub endpoint_slices: Watched<EndpointSlice>,
     /// TenantState on the hub.
     pub states: Watched<TenantState>,
     /// Which Services are ours.
     pub class_policy: ClassPolicy,
+    /// Which address of a node is published.
+    pub address_type: NodeAddressType,
     /// Metrics.
     pub metrics: KindMetrics,
     /// What was told: UID and notice.
@@ -75,6 +86,8 @@ impl Services {
             &self.services,
             &self.load_balancers,
             &self.addresses,
+            &self.nodes,
+            &self.endpoint_slices,
             &self.states,
         ]);
         let (true, Some(synced)) = (self.context.gate.may_write_hub(), stores) else {
@@ -114,11 +127,14 @@ impl Services {
     fn gather(&self, settings: &TenantStateStatus) -> Vec<Item> {
         let namespace = &*self.context.hub_namespace;
         let published = self.addresses.get(namespace, DEFAULT_NAME);
+        let services = self.services.snapshot();
+        let local = self.local(&services);
         let settings = Settings {
             hub_namespace: namespace,
             class_policy: self.class_policy,
             annotations: &settings.annotations,
             has_nodes: published.is_none_or(|addresses| !addresses.spec.addresses.is_empty()),
+            local: &local,
         };
         let to_item = |service: Arc<Service>| {
             let Conversion { wanted, notices } = convert(&service, &settings);
@@ -132,7 +148,31 @@ impl Services {
                 hub,
             }
         };
-        self.services.snapshot().into_iter().map(to_item).collect()
+        services.into_iter().map(to_item).collect()
+    }
+
+    /// Where the pods of those Services are that want it known; costs nothing where there is none.
+    fn local(&self, services: &[Arc<Service>]) -> Local {
+        let asking: BTreeSet<(String, String)> = services
+            .iter()
+            .filter(|service| wants_local(service, self.class_policy))
+            .map(|service| (service.namespace().unwrap_or_default(), service.name_any()))
+            .collect();
+        if asking.is_empty() {
+            return Local::default();
+        }
+        let nodes = self.nodes.snapshot();
+        let addresses = by_name(nodes.iter().map(AsRef::as_ref), self.address_type);
+        let slices: Vec<_> = asking
+            .iter()
+            .map(|(namespace, _)| namespace.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .flat_map(|namespace| self.endpoint_slices.in_namespace(namespace))
+            .collect();
+        Local::of(addresses, &slices, |namespace, name| {
+            asking.contains(&(namespace.to_owned(), name.to_owned()))
+        })
     }
 
     async fn apply(&self, items: &[Item], synced: Option<&Synced>) -> Result<Report, ControllerError> {
@@ -313,6 +353,12 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
+}
+
+/// A Service of ours whose traffic may go to nodes with a pod of it only.
+#[must_use]
+pub fn wants_local(service: &Service, policy: ClassPolicy) -> bool {
+    is_claimed(service, policy) && service.spec.as_ref().is_some_and(is_local)
 }
 
 /// Namespaces with Services of ours, or with something that could not be changed.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use api::v1alpha1::EndpointAddress;
 use k8s_openapi::api::core::v1::Node;
 
+use super::local::NodeAddresses;
 use crate::notice::{Notice, reason};
 
 /// Label that keeps a node out of external load balancers, whatever its value.
@@ -67,22 +68,60 @@ pub struct Conversion {
 /// Converts all nodes of the cluster.
 #[must_use]
 pub fn convert<'a>(nodes: impl IntoIterator<Item = &'a Node>, wanted: NodeAddressType) -> Conversion {
-    let mut candidates: Vec<&Node> = nodes.into_iter().filter(|node| takes_traffic(node)).collect();
-    candidates.sort_by_key(|node| name_of(node));
-    let ready: Vec<&Node> = candidates.iter().copied().filter(|node| is_ready(node)).collect();
-    if ready.is_empty() && !candidates.is_empty() {
-        let message = format!(
-            "none of {} nodes is ready; the addresses published before stay in use",
-            candidates.len()
-        );
-        let notices = vec![Notice::new(reason::NODES_NOT_READY, message)];
-        return Conversion {
-            addresses: Addresses::Keep,
-            serving: 0,
-            notices,
-        };
-    }
+    let ready = match ready(nodes) {
+        Ready::Nodes(ready) => ready,
+        Ready::NoneOf(candidates) => {
+            let message =
+                format!("none of {candidates} nodes is ready; the addresses published before stay in use");
+            return Conversion {
+                addresses: Addresses::Keep,
+                serving: 0,
+                notices: vec![Notice::new(reason::NODES_NOT_READY, message)],
+            };
+        }
+    };
     publish(&ready, wanted)
+}
+
+/// Addresses of the nodes that take traffic, by name. None where no node is ready.
+#[must_use]
+pub fn by_name<'a>(
+    nodes: impl IntoIterator<Item = &'a Node>,
+    wanted: NodeAddressType,
+) -> Option<NodeAddresses> {
+    let Ready::Nodes(ready) = ready(nodes) else {
+        return None;
+    };
+    let named = ready.into_iter().filter_map(|node| {
+        let (_, addresses) = chosen(node, wanted)?;
+        let addresses = addresses.into_iter().map(|(_, address)| address).collect();
+        Some((name_of(node).to_owned(), addresses))
+    });
+    Some(named.collect())
+}
+
+enum Ready<'a> {
+    /// These take traffic, sorted by name.
+    Nodes(Vec<&'a Node>),
+    /// None of so many that would is ready.
+    NoneOf(usize),
+}
+
+fn ready<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Ready<'a> {
+    let mut candidates: Vec<&Node> = nodes.into_iter().filter(|node| takes_traffic(node)).collect();
+    let before = candidates.len();
+    candidates.retain(|node| is_ready(node));
+    if candidates.is_empty() && before > 0 {
+        return Ready::NoneOf(before);
+    }
+    candidates.sort_by_key(|node| name_of(node));
+    Ready::Nodes(candidates)
+}
+
+/// The addresses of the best type that a node has, and how many types are better.
+fn chosen(node: &Node, wanted: NodeAddressType) -> Option<(usize, Vec<(Order, EndpointAddress)>)> {
+    let by_type = wanted.preference().iter().map(|kind| addresses_of(node, kind));
+    by_type.enumerate().find(|(_, addresses)| !addresses.is_empty())
 }
 
 fn publish(ready: &[&Node], wanted: NodeAddressType) -> Conversion {
@@ -90,12 +129,7 @@ fn publish(ready: &[&Node], wanted: NodeAddressType) -> Conversion {
     let mut found: Vec<(Order, EndpointAddress)> = Vec::new();
     let (mut fallback, mut missing) = (Vec::new(), Vec::new());
     for node in ready {
-        let choice = wanted
-            .preference()
-            .iter()
-            .map(|kind| addresses_of(node, kind))
-            .enumerate();
-        match choice.into_iter().find(|(_, addresses)| !addresses.is_empty()) {
+        match chosen(node, wanted) {
             Some((rank, addresses)) => {
                 if rank > 0 {
                     fallback.push(name_of(node));
@@ -324,6 +358,28 @@ mod tests {
             node("b", true, &[("InternalIP", "10.0.0.2")]),
         ];
         assert_eq!(published(&run(&nodes, INTERNAL)), ["10.0.0.2"]);
+    }
+
+    #[test]
+    fn by_name_are_those_that_are_published_and_nothing_where_they_are_kept() {
+        let nodes: Vec<Node> = [
+            node(
+                "a",
+                true,
+                &[("ExternalIP", "192.0.2.1"), ("InternalIP", "10.0.0.1")],
+            ),
+            node("b", false, &[("InternalIP", "10.0.0.2")]),
+            node("c", true, &[("InternalIP", "10.0.0.3")]),
+        ]
+        .map(|node| serde_json::from_value(node).unwrap())
+        .into();
+        let found = by_name(&nodes, NodeAddressType::ExternalIp).unwrap();
+        let ips: Vec<_> = found
+            .iter()
+            .map(|(name, a)| (name.as_str(), a[0].ip.clone().unwrap()))
+            .collect();
+        assert_eq!(ips, [("a", "192.0.2.1".to_owned()), ("c", "10.0.0.3".to_owned())]);
+        assert_eq!(by_name(&nodes[1..2], INTERNAL), None);
     }
 
     #[test]

@@ -2,17 +2,25 @@
 //!
 //! What cannot be served is said in words that name the field; it never becomes something else in silence.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use api::meta::DEFAULT_NAME;
 use api::names::PortNumber;
 use api::v1alpha1::{
-    AddressesReference, AnnotationSettings, EndpointPort, EndpointSet, ExternalTrafficPolicy, LoadBalancer,
-    LoadBalancerPort, LoadBalancerSpec, LoadBalancerType, Persistence, PersistenceType, Protocol,
+    AddressesReference, AnnotationSettings, EndpointAddress, EndpointPort, EndpointSet,
+    ExternalTrafficPolicy, LoadBalancer, LoadBalancerPort, LoadBalancerSpec, LoadBalancerType, Persistence,
+    PersistenceType, Protocol,
 };
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
+use super::instructions::{self, Instructions};
+use super::local::Local;
 use super::origin::{Origin, metadata};
 use crate::annotations::propagated;
 use crate::notice::{Notice, reason};
+
+/// What `spec.loadBalancerSourceRanges` was called before.
+const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 /// Kind in the origin annotations.
 pub const ORIGIN_KIND: &str = "Service";
@@ -38,6 +46,8 @@ pub struct Settings<'a> {
     pub annotations: &'a AnnotationSettings,
     /// True when at least one node takes traffic.
     pub has_nodes: bool,
+    /// Where the pods of Services with `externalTrafficPolicy: Local` are.
+    pub local: &'a Local,
 }
 
 /// What is to be on the hub for a Service.
@@ -80,30 +90,26 @@ pub fn is_claimed(service: &Service, policy: ClassPolicy) -> bool {
 /// Converts one Service.
 #[must_use]
 pub fn convert(service: &Service, settings: &Settings<'_>) -> Conversion {
-    let not_ours = Conversion {
-        wanted: Wanted::NotOurs,
-        notices: Vec::new(),
+    let mut notices = Vec::new();
+    let claimed = is_claimed(service, settings.class_policy);
+    let wanted = match (&service.spec, origin_of(service)) {
+        (Some(spec), Some(origin)) if claimed => wanted(service, spec, origin, settings, &mut notices),
+        _ => Wanted::NotOurs,
     };
-    if !is_claimed(service, settings.class_policy) {
-        return not_ours;
-    }
-    let (Some(spec), Some(origin)) = (&service.spec, origin_of(service)) else {
-        return not_ours;
-    };
-    let mut notices = unserved_fields(spec);
-    let pairs = match pair_ports(spec, &mut notices) {
-        Pairs::NodePortMissing => {
-            return Conversion {
-                wanted: Wanted::Hold,
-                notices,
-            };
-        }
-        Pairs::None => {
-            return Conversion {
-                wanted: Wanted::Nothing,
-                notices,
-            };
-        }
+    Conversion { wanted, notices }
+}
+
+fn wanted(
+    service: &Service,
+    spec: &ServiceSpec,
+    origin: Origin<'_>,
+    settings: &Settings<'_>,
+    notices: &mut Vec<Notice>,
+) -> Wanted {
+    notices.extend(unserved_fields(spec));
+    let pairs = match pair_ports(spec, notices) {
+        Pairs::NodePortMissing => return Wanted::Hold,
+        Pairs::None => return Wanted::Nothing,
         Pairs::Some(pairs) => pairs,
     };
     if !settings.has_nodes {
@@ -112,23 +118,20 @@ pub fn convert(service: &Service, settings: &Settings<'_>) -> Conversion {
             "no node of this cluster takes traffic from outside yet",
         ));
     }
-    let annotations = propagated(
-        service
-            .metadata
-            .annotations
-            .as_ref()
-            .unwrap_or(&Default::default()),
-        settings.annotations,
-    );
-    let load_balancer = LoadBalancer {
-        metadata: metadata(origin, settings.hub_namespace, annotations),
-        spec: load_balancer_spec(spec, pairs),
-        status: None,
+    let Some(targets) = targets(spec, &origin, settings.local) else {
+        return Wanted::Hold;
     };
-    Conversion {
-        wanted: Wanted::Served(Box::new(load_balancer)),
-        notices,
-    }
+    let none = BTreeMap::new();
+    let annotations = service.metadata.annotations.as_ref().unwrap_or(&none);
+    let instructions = instructions::read(annotations, notices);
+    notices.extend(not_for_udp(&instructions, &pairs));
+    let source_ranges = source_ranges(spec, annotations);
+    let passing = propagated(annotations, settings.annotations);
+    Wanted::Served(Box::new(LoadBalancer {
+        metadata: metadata(origin, settings.hub_namespace, passing),
+        spec: load_balancer_spec(spec, targets, pairs, source_ranges, instructions),
+        status: None,
+    }))
 }
 
 fn origin_of(service: &Service) -> Option<Origin<'_>> {
@@ -140,15 +143,81 @@ fn origin_of(service: &Service) -> Option<Origin<'_>> {
     })
 }
 
-fn load_balancer_spec(spec: &ServiceSpec, pairs: Vec<(LoadBalancerPort, EndpointPort)>) -> LoadBalancerSpec {
+/// Where the hub sends to.
+enum Targets {
+    /// All nodes.
+    Nodes,
+    /// These.
+    These(Vec<EndpointAddress>),
+}
+
+/// None where it is not known.
+fn targets(spec: &ServiceSpec, origin: &Origin<'_>, local: &Local) -> Option<Targets> {
+    if is_local(spec) {
+        local.addresses(origin.namespace, origin.name).map(Targets::These)
+    } else {
+        Some(Targets::Nodes)
+    }
+}
+
+/// True where only nodes with a pod of the Service take its traffic.
+#[must_use]
+pub fn is_local(spec: &ServiceSpec) -> bool {
+    spec.external_traffic_policy.as_deref() == Some("Local")
+}
+
+/// The field, or else the annotation that was there before the field and that kube-proxy still reads.
+fn source_ranges(spec: &ServiceSpec, annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let field = spec.load_balancer_source_ranges.as_ref();
+    let annotated = || annotations.get(SOURCE_RANGES_ANNOTATION);
+    let ranges: BTreeSet<String> = match field.filter(|ranges| !ranges.is_empty()) {
+        Some(ranges) => ranges.iter().map(|range| range.trim().to_owned()).collect(),
+        None => (annotated().into_iter().flat_map(|text| text.split(',')))
+            .map(|range| range.trim().to_owned())
+            .filter(|range| !range.is_empty())
+            .collect(),
+    };
+    ranges.into_iter().collect()
+}
+
+/// UDP has no connection that could begin with a header.
+fn not_for_udp(instructions: &Instructions, pairs: &[(LoadBalancerPort, EndpointPort)]) -> Option<Notice> {
+    let udp = pairs.iter().any(|(port, _)| port.protocol == Protocol::UDP);
+    (udp && instructions.proxy_protocol.is_some()).then(|| {
+        Notice::new(
+            reason::UNSUPPORTED_VALUE,
+            format!(
+                "metadata.annotations[{}] is for TCP: ports of UDP are served without it",
+                api::meta::PROXY_PROTOCOL
+            ),
+        )
+    })
+}
+
+fn load_balancer_spec(
+    spec: &ServiceSpec,
+    targets: Targets,
+    pairs: Vec<(LoadBalancerPort, EndpointPort)>,
+    source_ranges: Vec<String>,
+    instructions: Instructions,
+) -> LoadBalancerSpec {
     let (listeners, endpoints) = pairs.into_iter().unzip();
+    let Instructions {
+        proxy_protocol,
+        traffic_policy,
+    } = instructions;
+    let (addresses, addresses_reference) = match targets {
+        Targets::These(addresses) => (Some(addresses), None),
+        Targets::Nodes => {
+            let name = DEFAULT_NAME.to_owned();
+            (None, Some(AddressesReference { name }))
+        }
+    };
     LoadBalancerSpec {
         endpoints: vec![EndpointSet {
             name: String::new(),
-            addresses: Vec::new(),
-            addresses_reference: Some(AddressesReference {
-                name: DEFAULT_NAME.to_owned(),
-            }),
+            addresses,
+            addresses_reference,
             ports: endpoints,
         }],
         ports: listeners,
@@ -165,22 +234,15 @@ fn load_balancer_spec(spec: &ServiceSpec, pairs: Vec<(LoadBalancerPort, Endpoint
         persistence: (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Persistence {
             type_: PersistenceType::SourceIP,
         }),
+        source_ranges,
+        proxy_protocol,
+        traffic_policy,
     }
 }
 
 /// Fields that a person may rely on and that are not served.
 fn unserved_fields(spec: &ServiceSpec) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if spec
-        .load_balancer_source_ranges
-        .as_ref()
-        .is_some_and(|ranges| !ranges.is_empty())
-    {
-        notices.push(Notice::new(
-            reason::UNSUPPORTED_VALUE,
-            "spec.loadBalancerSourceRanges is ignored: clients from every address can connect",
-        ));
-    }
     if spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
         notices.push(Notice::new(
             reason::UNSUPPORTED_VALUE,

@@ -39,7 +39,11 @@ pub fn project(service: &Service, policy: ClassPolicy, hub: HubView<'_>) -> Opti
 
 fn wanted(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<LoadBalancerIngress>> {
     match hub {
-        HubView::Found(load_balancer) => hub_ingress(load_balancer),
+        HubView::Found(load_balancer) => {
+            // The first address is shown when it leads somewhere; one that is there follows the hub's at once.
+            let leads_somewhere = !current.is_empty() || is_programmed(load_balancer);
+            hub_ingress(load_balancer).filter(|_| leads_somewhere)
+        }
         HubView::Absent => (!current.is_empty()).then(Vec::new),
         HubView::Pending => None,
     }
@@ -50,12 +54,8 @@ fn given_up(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<Loa
     let HubView::Found(load_balancer) = hub else {
         return None;
     };
-    let ours = load_balancer
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let same = ours.is_some_and(|ours| !ours.ingress.is_empty() && is_same(&ours.ingress, current));
-    same.then(Vec::new)
+    let ours = shown(load_balancer);
+    (!ours.is_empty() && is_same(&ours, current)).then(Vec::new)
 }
 
 /// None while the hub's status is about an older spec: what is there stays.
@@ -65,13 +65,35 @@ fn hub_ingress(load_balancer: &LoadBalancer) -> Option<Vec<LoadBalancerIngress>>
     if Some(observed) != load_balancer.metadata.generation {
         return None;
     }
-    Some(
-        status
-            .load_balancer
-            .as_ref()
-            .map(|addresses| addresses.ingress.clone())
-            .unwrap_or_default(),
-    )
+    Some(shown(load_balancer))
+}
+
+/// The hub's addresses as the Service shows them.
+fn shown(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
+    let status = load_balancer.status.as_ref();
+    let addresses = status.and_then(|status| status.load_balancer.as_ref());
+    let mut ingress = addresses
+        .map(|addresses| addresses.ingress.clone())
+        .unwrap_or_default();
+    if load_balancer.spec.proxy_protocol.is_some() {
+        ingress.iter_mut().for_each(through_proxy);
+    }
+    ingress
+}
+
+/// Keeps kube-proxy of the tenant from answering for the address itself: clients in the cluster would reach pods
+/// without the header that these expect.
+fn through_proxy(ingress: &mut LoadBalancerIngress) {
+    if ingress.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+        ingress.ip_mode = Some("Proxy".to_owned());
+    }
+}
+
+fn is_programmed(load_balancer: &LoadBalancer) -> bool {
+    let conditions = load_balancer.status.as_ref().map(|s| s.conditions.as_slice());
+    find(conditions.unwrap_or_default(), condition::PROGRAMMED).is_some_and(|programmed| {
+        programmed.status == "True" && programmed.observed_generation == load_balancer.metadata.generation
+    })
 }
 
 /// Equal but for what the API server fills in: an IP address has the mode `VIP` unless told.
@@ -140,6 +162,8 @@ pub fn refusals(load_balancer: &LoadBalancer) -> Vec<Notice> {
 
 #[cfg(test)]
 mod tests {
+    use api::v1alpha1::ProxyProtocol;
+
     use super::*;
 
     fn service(class: Option<&str>, ingress: Value) -> Service {
@@ -156,7 +180,9 @@ mod tests {
             "apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "LoadBalancer",
             "metadata": {"name": "u", "generation": generation},
             "spec": {"endpoints": [], "ports": []},
-            "status": {"observedGeneration": observed, "loadBalancer": {"ingress": ingress}},
+            "status": {"observedGeneration": observed, "loadBalancer": {"ingress": ingress}, "conditions": [
+                {"type": "Programmed", "status": "True", "reason": "Programmed", "message": "",
+                    "observedGeneration": observed, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
         }))
         .unwrap()
     }
@@ -175,6 +201,28 @@ mod tests {
         .unwrap();
         assert_eq!(patch, json!({"loadBalancer": {"ingress": ingress}}));
         assert_eq!(first_address(&patch), Some("192.0.2.7"));
+    }
+
+    #[test]
+    fn the_first_address_waits_until_it_leads_somewhere_and_a_later_one_does_not() {
+        let mut hub = hub(2, 2, json!([{"ip": "192.0.2.8"}]));
+        hub.status.as_mut().unwrap().conditions[0].status = "False".to_owned();
+        let none = service(None, json!([]));
+        assert_eq!(project(&none, OURS, HubView::Found(&hub)), None);
+        let moved = service(None, json!([{"ip": "192.0.2.7"}]));
+        let patch = project(&moved, OURS, HubView::Found(&hub)).unwrap();
+        assert_eq!(first_address(&patch), Some("192.0.2.8"));
+    }
+
+    #[test]
+    fn with_proxy_protocol_clients_in_the_cluster_go_through_the_hub_too() {
+        let mut hub = hub(2, 2, json!([{"ip": "192.0.2.7", "ipMode": "VIP"}]));
+        hub.spec.proxy_protocol = Some(ProxyProtocol::V2);
+        let patch = project(&service(None, json!([])), OURS, HubView::Found(&hub)).unwrap();
+        let shown = json!([{"ip": "192.0.2.7", "ipMode": "Proxy"}]);
+        assert_eq!(patch, json!({"loadBalancer": {"ingress": shown}}));
+        let given_up = service(None, shown);
+        assert!(project(&given_up, ClassPolicy::OursOnly, HubView::Found(&hub)).is_some());
     }
 
     #[test]

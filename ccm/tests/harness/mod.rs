@@ -18,6 +18,7 @@ use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
 use controller_kit::watch::{Failures, Watch, WatchMetrics};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kubelb_ccm::controller::gateway::{
     Answers as NodeAnswers, Findings, GatewayApi, Lingering, Memory, Prober, Refusals, Shared, Stores,
@@ -26,6 +27,7 @@ use kubelb_ccm::controller::gateway::{
 use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
 use kubelb_ccm::controller::{Context, ControllerError, Gate, Told};
+use kubelb_ccm::convert::local::strip_slice;
 use kubelb_ccm::convert::nodes::NodeAddressType;
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
@@ -159,8 +161,13 @@ impl World {
             services: Watch::<Service>::all(tenant).spawn(&self.stop),
             load_balancers: Watch::<LoadBalancer>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
             addresses: Watch::<Addresses>::namespaced(hub.clone(), "tenant-a").spawn(&self.stop),
+            nodes: Watch::<Node>::all(self.tenant_front.client()).spawn(&self.stop),
+            endpoint_slices: Watch::<EndpointSlice>::all(self.tenant_front.client())
+                .modify(strip_slice)
+                .spawn(&self.stop),
             states: Watch::<TenantState>::namespaced(hub, "tenant-a").spawn(&self.stop),
             class_policy: ClassPolicy::DefaultOrOurs,
+            address_type: NodeAddressType::InternalIp,
             metrics: KindMetrics::new(&Metrics::new(), "service", "managed_services_total").unwrap(),
             told: Told::default(),
         }
@@ -171,6 +178,8 @@ impl World {
         services.services.synced().await;
         services.load_balancers.synced().await;
         services.addresses.synced().await;
+        services.nodes.synced().await;
+        services.endpoint_slices.synced().await;
         services.states.synced().await;
         services
     }
@@ -350,7 +359,10 @@ impl World {
     pub fn hub_says(&self, name: &str, ingress: Value) {
         let mut object = self.hub_lb(name).unwrap();
         object["metadata"]["generation"] = 1.into();
-        object["status"] = json!({"observedGeneration": 1, "loadBalancer": {"ingress": ingress}});
+        let programmed = json!({"type": "Programmed", "status": "True", "reason": "Programmed", "message": "",
+            "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        object["status"] = json!({"observedGeneration": 1, "loadBalancer": {"ingress": ingress},
+            "conditions": [programmed]});
         self.hub.put(&format!("{HUB}/loadbalancers"), object);
     }
 }

@@ -1,16 +1,19 @@
-//! The tests that docs/gateway-api.md names are there: a case, a test function, or a whole-system story.
+//! The tests that the documentation names are there: a case, a test function, or a whole-system story.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Documents with such a table.
+const DOCUMENTS: [&str; 2] = ["docs/gateway-api.md", "docs/l4.md"];
 /// Heading of the table.
 const HEADING: &str = "## Hard cases and their tests";
 /// Where golden cases are.
-const CASES: [&str; 3] = [
+const CASES: [&str; 4] = [
     "gateway-translator/semantics/cases",
     "gateway-translator/tests/cases",
     "ccm/tests/cases",
+    "l4-xds/tests/cases",
 ];
 /// Where test functions are.
 const SOURCES: [&str; 6] = ["api", "ccm", "e2e", "gateway-translator", "l4-xds", "manager"];
@@ -145,8 +148,11 @@ fn rows(document: &str) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn every_test_that_the_documentation_names_is_there() {
-    let document = fs::read_to_string(repository().join("docs/gateway-api.md")).unwrap();
-    assert_eq!(Tests::read().faults(&document), Vec::<String>::new());
+    let tests = Tests::read();
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        assert_eq!(tests.faults(&text), Vec::<String>::new(), "{document}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! It holds no endpoints as long as all backends are addresses: those travel by themselves, so that a node that
 //! comes or goes changes one small resource and neither cluster nor listener.
 
+use std::num::NonZeroU32;
+
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig,
     LbPolicy, RingHashLbConfig,
@@ -14,11 +16,9 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
 use super::listener::BUFFER_BYTES;
-use super::{endpoint, number, seconds};
-use crate::ir::{Affinity, Listener, LoadBalancerId};
+use super::{endpoint, health, number, proxy_protocol, seconds};
+use crate::ir::{Balancing, Breaker, Listener, LoadBalancerId, Policy, Protocol};
 use crate::snapshot::{Resource, ResourceName, ResourceType};
-
-const CONNECT_TIMEOUT_SECONDS: i64 = 5;
 
 /// Envoy's default is 1024 connections a cluster, after which it resets new ones without a word. A load balancer has
 /// no business refusing connection 1025; what bounds memory is the limit on all downstream connections, which is set
@@ -32,7 +32,7 @@ const PANIC_PERCENT: f64 = 1.0;
 
 /// How long a new cluster waits for its endpoints before it goes on without. Envoy's default, and never 0 (wait
 /// forever): a warming cluster keeps its old version in use, and must not do so for good.
-const EDS_FETCH_TIMEOUT_SECONDS: i64 = 15;
+const EDS_FETCH_TIMEOUT: u32 = 15;
 
 pub(super) fn resource(owner: &LoadBalancerId, name: &ResourceName, listener: &Listener) -> Resource {
     let by_name = endpoint::needs_resolving(listener);
@@ -46,14 +46,18 @@ pub(super) fn resource(owner: &LoadBalancerId, name: &ResourceName, listener: &L
 }
 
 fn message(name: &ResourceName, listener: &Listener, by_name: bool) -> Cluster {
-    let (lb_policy, lb_config) = balancing(listener.affinity);
+    let policy = &listener.policy;
+    let (lb_policy, lb_config) = balancing(policy.balancing);
     let base = Cluster {
         name: name.to_string(),
-        connect_timeout: seconds(CONNECT_TIMEOUT_SECONDS),
+        connect_timeout: seconds(policy.connect_timeout.unwrap_or(Policy::CONNECT_TIMEOUT)),
         per_connection_buffer_limit_bytes: number(BUFFER_BYTES),
         lb_policy: lb_policy.into(),
         lb_config,
-        circuit_breakers: Some(circuit_breakers()),
+        circuit_breakers: Some(circuit_breakers(listener)),
+        health_checks: policy.health_check.iter().map(health::check).collect(),
+        typed_extension_protocol_options: policy.health_check.iter().filter_map(health::protocol).collect(),
+        transport_socket: sends_header(listener).then(proxy_protocol::socket),
         common_lb_config: Some(CommonLbConfig {
             healthy_panic_threshold: Some(Percent { value: PANIC_PERCENT }),
             ..Default::default()
@@ -83,22 +87,43 @@ fn message(name: &ResourceName, listener: &Listener, by_name: bool) -> Cluster {
 
 /// Ring hash rather than Maglev for affinity: when a node goes, only its own clients move, and the ring of 1024
 /// entries takes a fraction of Maglev's table of 65537 for each of possibly thousands of clusters.
-fn balancing(affinity: Affinity) -> (LbPolicy, Option<LbConfig>) {
-    match affinity {
-        Affinity::None => (LbPolicy::RoundRobin, None),
-        Affinity::SourceIp => (
+fn balancing(balancing: Balancing) -> (LbPolicy, Option<LbConfig>) {
+    match balancing {
+        Balancing::RoundRobin => (LbPolicy::RoundRobin, None),
+        Balancing::LeastRequest => (LbPolicy::LeastRequest, None),
+        Balancing::Random => (LbPolicy::Random, None),
+        Balancing::SourceIp => (
             LbPolicy::RingHash,
             Some(LbConfig::RingHashLbConfig(RingHashLbConfig::default())),
         ),
     }
 }
 
-fn circuit_breakers() -> CircuitBreakers {
+/// UDP has no connection for a header to begin.
+fn sends_header(listener: &Listener) -> bool {
+    listener.policy.proxy_protocol && listener.protocol == Protocol::Tcp
+}
+
+/// The sessions of UDP clients are counted here, because no filter of the listener counts them.
+fn circuit_breakers(listener: &Listener) -> CircuitBreakers {
+    let Breaker {
+        max_connections,
+        max_pending,
+    } = listener.policy.breaker;
+    let sessions = listener
+        .policy
+        .max_connections
+        .filter(|_| listener.protocol == Protocol::Udp);
+    let max_connections = match (max_connections, sessions) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let limit = |limit: Option<NonZeroU32>| number(limit.map_or(NO_LIMIT, NonZeroU32::get));
     CircuitBreakers {
         thresholds: vec![Thresholds {
             priority: RoutingPriority::Default.into(),
-            max_connections: number(NO_LIMIT),
-            max_pending_requests: number(NO_LIMIT),
+            max_connections: limit(max_connections),
+            max_pending_requests: limit(max_pending),
             max_requests: number(NO_LIMIT),
             max_retries: number(NO_LIMIT),
             ..Default::default()
@@ -110,7 +135,7 @@ fn circuit_breakers() -> CircuitBreakers {
 fn ads() -> ConfigSource {
     ConfigSource {
         resource_api_version: ApiVersion::V3.into(),
-        initial_fetch_timeout: seconds(EDS_FETCH_TIMEOUT_SECONDS),
+        initial_fetch_timeout: seconds(EDS_FETCH_TIMEOUT),
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..Default::default()
     }

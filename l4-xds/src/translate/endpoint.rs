@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::config::core::v3::socket_address::Protocol as SocketProtocol;
 use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, endpoint::HealthCheckConfig,
+    lb_endpoint::HostIdentifier,
 };
 
 use super::listener::socket_address;
-use crate::ir::{Address, Backend, Listener, LoadBalancerId, Protocol};
+use crate::ir::{Address, Backend, Listener, LoadBalancerId, Port, Protocol};
 use crate::snapshot::{Resource, ResourceName, ResourceType};
 
 /// Whether any backend is a name: then the cluster resolves all of them itself and there is no endpoint resource.
@@ -28,9 +29,10 @@ pub(super) fn resource(owner: &LoadBalancerId, name: &ResourceName, listener: &L
 pub(super) fn load_assignment(name: &ResourceName, listener: &Listener) -> ClusterLoadAssignment {
     // Sorted and each once: the order in which nodes are listed is not information.
     let backends: BTreeSet<&Backend> = listener.backends.iter().collect();
+    let asked = listener.policy.health_check.as_ref().and_then(|check| check.port);
     let lb_endpoints: Vec<_> = backends
         .into_iter()
-        .map(|backend| lb_endpoint(backend, listener.protocol))
+        .map(|backend| lb_endpoint(backend, listener.protocol, asked))
         .collect();
     let locality = LocalityLbEndpoints {
         lb_endpoints,
@@ -47,7 +49,8 @@ pub(super) fn load_assignment(name: &ResourceName, listener: &Listener) -> Clust
     }
 }
 
-fn lb_endpoint(backend: &Backend, protocol: Protocol) -> LbEndpoint {
+/// `asked` is the port for health checks, where it is not the backend's own.
+fn lb_endpoint(backend: &Backend, protocol: Protocol, asked: Option<Port>) -> LbEndpoint {
     let host = match &backend.address {
         // `::ffff:10.0.0.1` and `10.0.0.1` are one host.
         Address::Ip(ip) => ip.to_canonical().to_string(),
@@ -59,6 +62,10 @@ fn lb_endpoint(backend: &Backend, protocol: Protocol) -> LbEndpoint {
     };
     let endpoint = Endpoint {
         address: Some(socket_address(&host, backend.port.get(), protocol, false)),
+        health_check_config: asked.map(|port| HealthCheckConfig {
+            port_value: port.get().into(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     LbEndpoint {

@@ -1,10 +1,13 @@
 //! One listener for each port: bytes in, to the cluster of the same name.
 
+use std::num::NonZeroU32;
+
 use envoy_types::pb::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol as SocketProtocol};
 use envoy_types::pb::envoy::config::core::v3::{Address, SocketAddress, UdpSocketConfig, address};
 use envoy_types::pb::envoy::config::listener::v3::{
     self as lds, Filter, FilterChain, ListenerFilter, UdpListenerConfig, filter, listener, listener_filter,
 };
+use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3::ConnectionLimit;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3::{
     self as udp, UdpProxyConfig, udp_proxy_config,
@@ -14,7 +17,7 @@ use envoy_types::pb::google::protobuf::{BoolValue, UInt64Value};
 use envoy_types::pb::xds;
 
 use super::{Bind, Settings, any, number, seconds};
-use crate::ir::{Affinity, Listener, LoadBalancerId, Protocol};
+use crate::ir::{Balancing, Listener, LoadBalancerId, Protocol};
 use crate::snapshot::{Resource, ResourceName, ResourceType};
 
 /// Between downstream and upstream each connection buffers at most this much per direction before it stops reading:
@@ -23,9 +26,9 @@ use crate::snapshot::{Resource, ResourceName, ResourceType};
 pub(super) const BUFFER_BYTES: u32 = 64 * 1024;
 
 /// An idle TCP connection is closed after an hour (Envoy's default, written down because clients depend on it).
-const TCP_IDLE_SECONDS: i64 = 3600;
+const TCP_IDLE: u32 = 3600;
 /// A UDP session is forgotten after a minute without a datagram (Envoy's default).
-const UDP_IDLE_SECONDS: i64 = 60;
+const UDP_IDLE: u32 = 60;
 /// A node can be dead for some time before its endpoint goes: try others before giving up on the client.
 const CONNECT_ATTEMPTS: u32 = 3;
 /// Envoy drops datagrams above 1500 bytes unless told otherwise; DNS over UDP and jumbo frames exceed that.
@@ -94,26 +97,51 @@ pub(super) fn socket_address(ip: &str, port: u16, protocol: SocketProtocol, ipv4
 }
 
 fn tcp_chain(name: &ResourceName, listener: &Listener) -> FilterChain {
+    let limit = listener
+        .policy
+        .max_connections
+        .map(|max| connection_limit(name, max));
+    let filters = limit.into_iter().chain([tcp_proxy(name, listener)]);
+    FilterChain {
+        filters: filters.collect(),
+        ..Default::default()
+    }
+}
+
+/// Counts the connections of one listener of one Envoy, and closes those beyond.
+fn connection_limit(name: &ResourceName, max: NonZeroU32) -> Filter {
+    let limit = ConnectionLimit {
+        stat_prefix: name.to_string(),
+        max_connections: Some(UInt64Value {
+            value: max.get().into(),
+        }),
+        ..Default::default()
+    };
+    Filter {
+        name: "envoy.filters.network.connection_limit".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(&limit))),
+    }
+}
+
+fn tcp_proxy(name: &ResourceName, listener: &Listener) -> Filter {
+    let policy = &listener.policy;
     let source_ip = HashPolicy {
         policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {})),
     };
     let proxy = TcpProxy {
         stat_prefix: name.to_string(),
         cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(name.to_string())),
-        idle_timeout: seconds(TCP_IDLE_SECONDS),
+        idle_timeout: seconds(policy.idle_timeout.map_or(TCP_IDLE, u32::from)),
         max_connect_attempts: number(CONNECT_ATTEMPTS),
-        hash_policy: match listener.affinity {
-            Affinity::None => vec![],
-            Affinity::SourceIp => vec![source_ip],
+        hash_policy: match policy.balancing {
+            Balancing::SourceIp => vec![source_ip],
+            Balancing::RoundRobin | Balancing::LeastRequest | Balancing::Random => vec![],
         },
         ..Default::default()
     };
-    FilterChain {
-        filters: vec![Filter {
-            name: "envoy.filters.network.tcp_proxy".to_owned(),
-            config_type: Some(filter::ConfigType::TypedConfig(any(&proxy))),
-        }],
-        ..Default::default()
+    Filter {
+        name: "envoy.filters.network.tcp_proxy".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(&proxy))),
     }
 }
 
@@ -123,11 +151,11 @@ fn udp_filter(name: &ResourceName, listener: &Listener) -> ListenerFilter {
     };
     let proxy = UdpProxyConfig {
         stat_prefix: name.to_string(),
-        idle_timeout: seconds(UDP_IDLE_SECONDS),
+        idle_timeout: seconds(listener.policy.idle_timeout.map_or(UDP_IDLE, u32::from)),
         upstream_socket_config: Some(udp_socket()),
-        hash_policies: match listener.affinity {
-            Affinity::None => vec![],
-            Affinity::SourceIp => vec![source_ip],
+        hash_policies: match listener.policy.balancing {
+            Balancing::SourceIp => vec![source_ip],
+            Balancing::RoundRobin | Balancing::LeastRequest | Balancing::Random => vec![],
         },
         route_specifier: Some(udp_proxy_config::RouteSpecifier::Matcher(always(name))),
         ..Default::default()

@@ -4,7 +4,9 @@
 
 mod cluster;
 mod endpoint;
+mod health;
 mod listener;
+mod proxy_protocol;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -199,7 +201,7 @@ fn resource<M: Message + Name>(
 }
 
 // Maps in protobuf messages are `HashMap`s here, whose order, and so whose bytes, change from run to run. None of the
-// messages we fill uses one; this is the place to remember it when a new field is set.
+// messages we fill has more than one entry in one; this is the place to remember it when a new field is set.
 fn any<M: Message + Name>(message: &M) -> protobuf::Any {
     protobuf::Any {
         type_url: M::type_url(),
@@ -207,8 +209,11 @@ fn any<M: Message + Name>(message: &M) -> protobuf::Any {
     }
 }
 
-const fn seconds(seconds: i64) -> Option<protobuf::Duration> {
-    Some(protobuf::Duration { seconds, nanos: 0 })
+fn seconds(seconds: impl Into<u32>) -> Option<protobuf::Duration> {
+    Some(protobuf::Duration {
+        seconds: i64::from(seconds.into()),
+        nanos: 0,
+    })
 }
 
 const fn number(value: u32) -> Option<protobuf::UInt32Value> {

@@ -9,12 +9,13 @@ pub mod control_plane;
 pub mod echo;
 pub mod envoy;
 pub mod pki;
+pub mod setup;
 
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use l4_xds::ir::{Address, Affinity, Backend, Frontend, Listener, LoadBalancerId, Port, Protocol};
+use l4_xds::ir::{Address, Backend, Frontend, Listener, LoadBalancerId, Policy, Port, Protocol};
 use l4_xds::snapshot::{ResourceType, Snapshot};
 use l4_xds::translate::{Settings, translate};
 
@@ -40,7 +41,7 @@ pub fn listener(protocol: Protocol, number: u16, envoy_port: u16, backends: Vec<
         port: port(number),
         envoy_port: port(envoy_port),
         backends,
-        affinity: Affinity::None,
+        policy: Policy::default(),
     }
 }
 

@@ -86,7 +86,9 @@ pub fn service(input: &HubService<'_>) -> Service {
             type_: Some(if external { "LoadBalancer" } else { "ClusterIP" }.to_owned()),
             load_balancer_class: class.filter(|_| external).map(str::to_owned),
             allocate_load_balancer_node_ports: external.then_some(*allocate_node_ports),
-            external_traffic_policy: lb.spec.external_traffic_policy.filter(|_| external).map(policy),
+            external_traffic_policy: external_traffic_policy(lb).filter(|_| external).map(policy),
+            load_balancer_source_ranges: Some(lb.spec.source_ranges.clone())
+                .filter(|ranges| external && !ranges.is_empty()),
             selector: Some(envoy::selector(tenant)),
             ports: Some(service_ports(ports)),
             ..ServiceSpec::default()
@@ -103,6 +105,27 @@ fn with_origin(annotations: &BTreeMap<String, String>, lb: &LoadBalancer) -> BTr
         }
     }
     all
+}
+
+/// `Local` also where Envoy has to know the client: with `Cluster`, nodes put their own address in its place.
+fn external_traffic_policy(lb: &LoadBalancer) -> Option<ExternalTrafficPolicy> {
+    let knows_clients = lb.spec.persistence.is_some() || sends_proxy_protocol(lb);
+    if knows_clients {
+        Some(ExternalTrafficPolicy::Local)
+    } else {
+        lb.spec.external_traffic_policy
+    }
+}
+
+/// By its field, or by the annotation that people set on LoadBalancers that they write themselves.
+#[must_use]
+pub fn sends_proxy_protocol(lb: &LoadBalancer) -> bool {
+    let annotated = || {
+        lb.annotations()
+            .get(meta::PROXY_PROTOCOL)
+            .is_some_and(|version| version.eq_ignore_ascii_case("v2"))
+    };
+    lb.spec.proxy_protocol.is_some() || annotated()
 }
 
 fn policy(policy: ExternalTrafficPolicy) -> String {
@@ -178,6 +201,7 @@ fn recorded_port(port: &ServicePort) -> Option<((Protocol, u16), u16)> {
 
 #[cfg(test)]
 mod tests {
+    use api::v1alpha1::ProxyProtocol;
     use serde_json::json;
 
     use super::*;
@@ -235,6 +259,29 @@ mod tests {
         assert_eq!(spec.load_balancer_class, None);
         assert_eq!(spec.allocate_load_balancer_node_ports, None);
         assert_eq!(spec.external_traffic_policy, None);
+    }
+
+    #[test]
+    fn clients_are_bounded_and_known_only_from_outside() {
+        let mut lb = lb("LoadBalancer");
+        lb.spec.external_traffic_policy = None;
+        lb.spec.source_ranges = vec!["192.0.2.0/24".into()];
+        let ports = [port("http", 80, Protocol::TCP, 10000)];
+        let spec = built(&lb, &ports, None).spec.unwrap();
+        assert_eq!(
+            spec.load_balancer_source_ranges,
+            Some(vec!["192.0.2.0/24".into()])
+        );
+        assert_eq!(spec.external_traffic_policy, None);
+        lb.spec.proxy_protocol = Some(ProxyProtocol::V2);
+        let spec = built(&lb, &ports, None).spec.unwrap();
+        assert_eq!(spec.external_traffic_policy.as_deref(), Some("Local"));
+        lb.spec.type_ = LoadBalancerType::ClusterIP;
+        let spec = built(&lb, &ports, None).spec.unwrap();
+        assert_eq!(
+            (spec.load_balancer_source_ranges, spec.external_traffic_policy),
+            (None, None)
+        );
     }
 
     #[test]

@@ -3,4 +3,7 @@
 mod bad_input;
 mod basic;
 mod delete;
+mod local_traffic;
 mod nodes;
+mod proxy_protocol;
+mod source_ranges;

@@ -104,7 +104,7 @@ impl Assessed {
                     port: Port::try_from(wanted.port.get()).ok()?,
                     envoy_port: Port::try_from(envoy_port).ok()?,
                     backends: wanted.backends.clone(),
-                    affinity: wanted.affinity,
+                    policy: wanted.policy.clone(),
                 })
             })
             .collect();
@@ -172,10 +172,7 @@ impl View {
                 } else if index >= limit {
                     Verdict::Refuse(beyond(limit))
                 } else {
-                    judge(
-                        convert(lb, &addresses, &settings.endpoint_policy),
-                        service.is_some(),
-                    )
+                    judge(convert(lb, &addresses, settings), service.is_some())
                 };
                 let service = service.map(|s| Arc::clone(s));
                 Some(Assessed {

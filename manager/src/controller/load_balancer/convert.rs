@@ -10,10 +10,13 @@ use api::endpoint_policy::EndpointPolicy;
 use api::names::PortNumber;
 use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{
-    Addresses, EndpointAddress, EndpointPort, EndpointSet, LoadBalancer, LoadBalancerPort, PersistenceType,
-    Protocol,
+    Addresses, EndpointAddress, EndpointPort, EndpointSet, LoadBalancer, LoadBalancerPort, LoadBalancerType,
+    Protocol, TrafficPolicy,
 };
-use l4_xds::{Address, Affinity, Backend, Port};
+use l4_xds::{Address, Backend, Policy, Port};
+
+use super::policy::InForce;
+use crate::settings::TenantSettings;
 
 /// A listener without the port that Envoy listens on: that one is recorded elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +29,8 @@ pub struct WantedListener {
     pub port: PortNumber,
     /// Targets that are allowed, sorted. There may be none.
     pub backends: Vec<Backend>,
-    /// Session persistence.
-    pub affinity: Affinity,
+    /// How its connections are handled.
+    pub policy: Policy,
 }
 
 /// Why a LoadBalancer, or a part of it, is not served.
@@ -64,34 +67,57 @@ pub struct Converted {
 pub fn convert(
     lb: &LoadBalancer,
     addresses: &BTreeMap<String, &Addresses>,
-    policy: &EndpointPolicy,
+    settings: &TenantSettings,
 ) -> Converted {
     let mut collected = Collected::default();
+    let policy = &settings.endpoint_policy;
     let targets: Vec<Targets<'_>> = lb
         .spec
         .endpoints
         .iter()
         .map(|set| collected.targets(set, addresses, policy))
         .collect();
-    let affinity = match lb.spec.persistence.map(|p| p.type_) {
-        Some(PersistenceType::SourceIP) => Affinity::SourceIp,
-        None => Affinity::None,
-    };
+    let traffic = InForce::of(
+        lb,
+        settings
+            .load_balancer
+            .traffic_policy
+            .as_ref()
+            .unwrap_or(&TrafficPolicy::default()),
+    );
     let listeners = (lb.spec.ports.iter().enumerate())
         .map(|(index, port)| WantedListener {
             name: port.name.clone(),
             protocol: port.protocol,
             port: port.port,
             backends: collected.backends(&lb.spec.ports, index, port, &targets),
-            affinity,
+            policy: traffic.for_protocol(port.protocol),
         })
         .collect();
-    let (problem, notes) = collected.judge();
+    let protocols: BTreeSet<Protocol> = lb.spec.ports.iter().map(|port| port.protocol).collect();
+    let left_out = protocols
+        .into_iter()
+        .flat_map(|protocol| traffic.left_out(protocol));
+    let (problem, mut notes) = collected.judge();
+    let problem = problem.or_else(|| unbounded(lb));
+    notes.extend(left_out);
     Converted {
         listeners,
         problem,
         notes,
     }
+}
+
+/// Source ranges are kept by whatever brings traffic to the hub Service from outside. Inside nobody would keep them, and
+/// serving everybody is not what was asked for.
+fn unbounded(lb: &LoadBalancer) -> Option<Problem> {
+    let inside = lb.spec.type_ == LoadBalancerType::ClusterIP;
+    (inside && !lb.spec.source_ranges.is_empty()).then(|| {
+        Problem::new(
+            reason::REASON_UNSUPPORTED_VALUE,
+            "spec.sourceRanges needs spec.type LoadBalancer",
+        )
+    })
 }
 
 /// The addresses of one set that passed, and its ports.
@@ -117,7 +143,7 @@ impl Collected {
         policy: &EndpointPolicy,
     ) -> Targets<'a> {
         let listed: &[EndpointAddress] = match &set.addresses_reference {
-            None => &set.addresses,
+            None => set.addresses.as_deref().unwrap_or_default(),
             Some(reference) => match addresses.get(&reference.name) {
                 Some(found) => &found.spec.addresses,
                 None => {
@@ -252,15 +278,16 @@ fn paired(
 
 #[cfg(test)]
 mod tests {
+    use api::v1alpha1::Tenant;
     use serde_json::json;
 
     use super::*;
+    use crate::settings::merge;
 
-    fn policy() -> EndpointPolicy {
-        EndpointPolicy {
-            allowed: vec!["10.0.0.0/8".parse().unwrap()],
-            denied: vec![],
-        }
+    fn settings() -> TenantSettings {
+        let spec = json!({"endpointCIDRs": ["10.0.0.0/8"]});
+        let tenant = Tenant::new("tenant-a", serde_json::from_value(spec).unwrap());
+        merge(&tenant, None, "kubelb")
     }
 
     fn lb(spec: serde_json::Value) -> LoadBalancer {
@@ -308,7 +335,7 @@ mod tests {
                 {"name": "b", "port": 30002, "protocol": "UDP"}, {"name": "a", "port": 30001}]}],
             "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 80, "protocol": "UDP"}],
         }));
-        let converted = convert(&lb, &BTreeMap::from([("default".into(), &nodes)]), &policy());
+        let converted = convert(&lb, &BTreeMap::from([("default".into(), &nodes)]), &settings());
         insta::assert_debug_snapshot!(text(&converted), @r#"
         [
             "80 TCP -> Ip(10.0.0.1):30001 Ip(10.0.0.2):30001",
@@ -323,7 +350,7 @@ mod tests {
             "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}, {"port": 30002}]}],
             "ports": [{"port": 80}, {"port": 443}],
         }));
-        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &policy())), @r#"
+        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &settings())), @r#"
         [
             "80 TCP -> Ip(10.0.0.1):30001",
             "443 TCP -> Ip(10.0.0.1):30002",
@@ -337,7 +364,7 @@ mod tests {
             "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "a", "port": 30001}]}],
             "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 443}],
         }));
-        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &policy())), @r#"
+        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &settings())), @r#"
         [
             "80 TCP -> Ip(10.0.0.1):30001",
             "443 TCP -> ",
@@ -353,7 +380,7 @@ mod tests {
                 {"hostname": "kubernetes.default.svc"}, {"ip": "kubernetes.default.svc"}], "ports": [{"port": 30001}]}],
             "ports": [{"port": 80}],
         }));
-        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &policy())));
+        insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &settings())));
     }
 
     #[test]
@@ -362,7 +389,7 @@ mod tests {
             "endpoints": [{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"port": 30001}]}],
             "ports": [{"port": 80}],
         }));
-        let problem = convert(&lb, &BTreeMap::new(), &policy()).problem.unwrap();
+        let problem = convert(&lb, &BTreeMap::new(), &settings()).problem.unwrap();
         assert_eq!(problem.reason, reason::REASON_ENDPOINT_NOT_ALLOWED);
     }
 
@@ -372,13 +399,49 @@ mod tests {
             "endpoints": [{"addressesReference": {"name": "default"}, "ports": [{"port": 30001}]}],
             "ports": [{"port": 80}],
         });
-        let missing = convert(&lb(spec.clone()), &BTreeMap::new(), &policy())
+        let missing = convert(&lb(spec.clone()), &BTreeMap::new(), &settings())
             .problem
             .unwrap();
         assert_eq!(missing.reason, reason::REASON_ADDRESSES_NOT_FOUND);
         let none = nodes(&[]);
-        let empty = convert(&lb(spec), &BTreeMap::from([("default".into(), &none)]), &policy());
+        let empty = convert(
+            &lb(spec),
+            &BTreeMap::from([("default".into(), &none)]),
+            &settings(),
+        );
         assert_eq!(empty.problem, None);
         assert_eq!(empty.listeners[0].backends, []);
+    }
+    #[test]
+    fn source_ranges_inside_the_hub_are_refused_because_nobody_would_keep_them() {
+        let spec = |type_: &str| {
+            json!({"type": type_, "sourceRanges": ["192.0.2.0/24"], "ports": [{"port": 80}],
+                "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}]}]})
+        };
+        let converted = |type_| convert(&lb(spec(type_)), &BTreeMap::new(), &settings());
+        assert_eq!(converted("LoadBalancer").problem, None);
+        let problem = converted("ClusterIP").problem.unwrap();
+        assert_eq!(problem.reason, reason::REASON_UNSUPPORTED_VALUE);
+    }
+
+    #[test]
+    fn ports_of_udp_are_served_without_what_needs_a_connection_and_that_is_noted_once() {
+        let converted = convert(
+            &lb(json!({
+                "proxyProtocol": "V2",
+                "endpoints": [{"addresses": [{"ip": "10.0.0.1"}],
+                    "ports": [{"port": 30001}, {"port": 30002, "protocol": "UDP"}, {"port": 30003, "protocol": "UDP"}]}],
+                "ports": [{"port": 80}, {"port": 53, "protocol": "UDP"}, {"port": 54, "protocol": "UDP"}],
+            })),
+            &BTreeMap::new(),
+            &settings(),
+        );
+        let told: Vec<bool> = converted
+            .listeners
+            .iter()
+            .map(|l| l.policy.proxy_protocol)
+            .collect();
+        assert_eq!((converted.problem, told), (None, vec![true, false, false]));
+        assert_eq!(converted.notes.len(), 1);
     }
 }

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod assess;
 pub mod convert;
 pub mod plan;
+pub mod policy;
 pub mod status;
 
 #[cfg(test)]

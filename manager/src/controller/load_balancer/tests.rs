@@ -112,7 +112,7 @@ fn beyond_the_limit_the_oldest_are_served() {
 fn a_tenant_with_l4_switched_off_or_gone_has_nothing() {
     let disable = LoadBalancerSettings {
         disable: Some(true),
-        class: None,
+        ..LoadBalancerSettings::default()
     };
     let off = view(
         settings(|spec| spec.load_balancer = Some(disable)),
@@ -133,7 +133,7 @@ fn a_tenant_with_l4_switched_off_or_gone_has_nothing() {
 #[test]
 fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_none() {
     let mut bad = lb("a", 0, 80);
-    bad.spec.endpoints[0].addresses[0].ip = Some("169.254.169.254".into());
+    bad.spec.endpoints[0].addresses.as_mut().unwrap()[0].ip = Some("169.254.169.254".into());
     let new = view(settings(|_| ()), vec![bad.clone()], vec![]);
     assert!(matches!(new.assess()[0].verdict, Verdict::Refuse(_)));
     let served = applied(&view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]));
@@ -147,7 +147,7 @@ fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_no
 fn a_change_of_class_replaces_the_service() {
     let class = |name: &str| LoadBalancerSettings {
         class: Some(name.into()),
-        disable: None,
+        ..LoadBalancerSettings::default()
     };
     let before = view(
         settings(|s| s.load_balancer = Some(class("one"))),
