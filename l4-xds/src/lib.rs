@@ -1,5 +1,5 @@
 //! Layer-4 data plane: turns plain descriptions of load balancers into Envoy configuration and serves that
-//! configuration to fleets of Envoys over delta ADS with mutual TLS.
+//! configuration to fleets of Envoys over ADS with mutual TLS, delta or state of the world.
 //!
 //! What it must not do: talk to Kubernetes, decide which tenant owns what, or remember anything across restarts.
 //! The manager feeds [`Frontend`]s in and forwards the [`Report`] out; everything in between is a function of its
@@ -11,12 +11,14 @@
 //!     └────────────── manager ◄──────── Report ◄────────┘
 //! ```
 //!
-//! Pure: [`ir`], [`ports`], [`translate`](mod@translate), [`snapshot`], [`subscription`], [`stream`], [`bootstrap`].
+//! Pure: [`ir`], [`ports`], [`translate`](mod@translate), [`snapshot`], [`subscription`], [`stream`], [`dialect`],
+//! [`bootstrap`].
 //! Shell: [`cache`], [`report`], [`identity`], [`server`], [`metrics`].
 
 pub mod blame;
 pub mod bootstrap;
 pub mod cache;
+pub mod dialect;
 pub mod identity;
 pub mod ir;
 pub mod metrics;

@@ -187,12 +187,18 @@ pub struct Resources {
 }
 
 impl Resources {
-    fn new(by_name: BTreeMap<ResourceName, Arc<Resource>>) -> Self {
+    /// These.
+    pub fn of(by_name: BTreeMap<ResourceName, Arc<Resource>>) -> Self {
         let parts = by_name
             .iter()
             .flat_map(|(name, resource)| [name.as_str().as_bytes(), resource.version.as_str().as_bytes()]);
         let version = digest(parts);
         Self { by_name, version }
+    }
+
+    /// Them, by name.
+    pub fn into_inner(self) -> BTreeMap<ResourceName, Arc<Resource>> {
+        self.by_name
     }
 
     /// One of them.
@@ -311,7 +317,7 @@ impl Snapshot {
                 },
             );
         }
-        let mut take = |ty| Resources::new(maps.remove(&ty).unwrap_or_default());
+        let mut take = |ty| Resources::of(maps.remove(&ty).unwrap_or_default());
         Self {
             clusters: take(ResourceType::Cluster),
             endpoints: take(ResourceType::Endpoint),

@@ -10,7 +10,7 @@ use crate::blame;
 use crate::snapshot::{Resource, ResourceName, ResourceType, Resources, Snapshot, Version};
 
 /// The name that stands for everything.
-const WILDCARD: &str = "*";
+pub(crate) const WILDCARD: &str = "*";
 
 /// What a request says about one type, without the transport.
 #[derive(Debug, Clone, Default, PartialEq)]

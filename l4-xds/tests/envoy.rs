@@ -428,3 +428,48 @@ async fn serials(envoy: &Envoy) -> Option<BTreeSet<String>> {
     Some(lines.map(|line| line.trim().to_owned()).collect())
         .filter(|serials: &BTreeSet<_>| serials.len() >= 2)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_speaks_state_of_the_world_is_served_alike() {
+    let Some(binary) = binary("state of the world") else {
+        return;
+    };
+    let ca = Ca::new("xds");
+    let plane = Running::start(&ca.material(&[&ca]), Limits::default()).await;
+    let world = |text: String| text.replace("DELTA_GRPC", "GRPC");
+    let envoy = Envoy::start_with(&binary, plane.address, &ca.fleet(FLEET), &ca.pem(), world).await;
+    let mut setup = Setup { ca, plane, envoy };
+    let (one, two, dns) = (
+        echo::tcp("one").await,
+        echo::tcp("two").await,
+        echo::udp("dns").await,
+    );
+    let (web_port, dns_port) = (free_port().await, free_port().await);
+    let dns = frontend("dns", vec![listener(Protocol::Udp, 53, dns_port, to(&dns))]);
+    setup.programmed(&[tcp("web", web_port, &one), dns.clone()]).await;
+    setup.envoy.until_ready().await;
+    assert_eq!(
+        ask_tcp("127.0.0.1", web_port, "a").await.as_deref(),
+        Some("one:a")
+    );
+    assert_eq!(ask_udp(dns_port, b"a").await.as_deref(), Some(&b"dns:a"[..]));
+
+    setup.programmed(&[tcp("web", web_port, &two), dns.clone()]).await;
+    let moved = setup.envoy.until("the new endpoint is in use", async |_| {
+        ask_tcp("127.0.0.1", web_port, "b")
+            .await
+            .filter(|said| said == "two:b")
+    });
+    moved.await;
+    setup.programmed(&[dns]).await;
+    let gone = setup.envoy.until("the listener is gone", async |envoy| {
+        let active = envoy.stat("listener_manager.total_listeners_active").await;
+        ask_tcp("127.0.0.1", web_port, "c")
+            .await
+            .is_none()
+            .then_some(active)
+    });
+    gone.await;
+    assert_eq!(ask_udp(dns_port, b"d").await.as_deref(), Some(&b"dns:d"[..]));
+    assert_eq!(setup.plane.counter("nacks_total", ""), 0);
+}

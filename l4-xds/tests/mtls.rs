@@ -326,14 +326,27 @@ async fn one_fleet_cannot_open_streams_without_end() {
 }
 
 #[tokio::test]
-async fn state_of_the_world_is_not_served() {
+async fn the_state_of_the_world_is_served_by_the_same_rules() {
     let ca = Ca::new("xds");
     let plane = Running::start(&ca.material(&[&ca]), Limits::default()).await;
-    let mut client = connect(plane.address, &ca, Some(&ca.fleet("tenant-a")))
-        .await
-        .unwrap();
-    let requests = tokio_stream::once(DiscoveryRequest::default());
-    let status = client.stream_aggregated_resources(requests).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    plane.set("tenant-a", snapshot(&[web("web", 10001, "10.0.0.1")]));
+    plane.set("tenant-b", snapshot(&[]));
+    let ask = async |fleet: &str| {
+        let mut client = connect(plane.address, &ca, Some(&ca.fleet(fleet))).await.unwrap();
+        let request = DiscoveryRequest {
+            type_url: Cluster.type_url().to_owned(),
+            ..Default::default()
+        };
+        // The request is the only one, and the stream stays open.
+        let requests = tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
+        let mut responses = client
+            .stream_aggregated_resources(requests)
+            .await
+            .unwrap()
+            .into_inner();
+        responses.message().await.unwrap().unwrap()
+    };
+    assert_eq!(ask("tenant-a").await.resources.len(), 1);
+    assert_eq!(ask("tenant-b").await.resources.len(), 0);
     plane.stop().await;
 }

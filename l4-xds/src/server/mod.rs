@@ -1,4 +1,4 @@
-//! The gRPC server: delta ADS over mutual TLS. Thin: it moves messages between the network and [`crate::stream`].
+//! The gRPC server: ADS over mutual TLS. Thin: it moves messages between the network and [`crate::stream`].
 
 mod connection;
 mod session;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::{Cache, FleetKey};
+use crate::dialect::{Delta, Dialect, World};
 use crate::identity::{IdentityError, Tls};
 use crate::metrics::Metrics;
 use crate::report::ReportHub;
@@ -151,28 +152,11 @@ impl Service {
             }
         })
     }
-}
 
-type Outbound<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Service {
-    type StreamAggregatedResourcesStream = Outbound<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Outbound<DeltaDiscoveryResponse>;
-
-    async fn stream_aggregated_resources(
+    fn open<D: Dialect>(
         &self,
-        _request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "only delta xDS is served: set api_type to DELTA_GRPC",
-        ))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        request: Request<Streaming<D::Request>>,
+    ) -> Result<Response<Outbound<D::Response>>, Status> {
         let fleet = self.fleet(request.extensions().get::<Peer>())?;
         let limits = &self.plane.limits;
         let reporter = self
@@ -196,6 +180,7 @@ impl AggregatedDiscoveryService for Service {
             outbound: sender,
             reporter,
             metrics: self.plane.metrics.clone(),
+            dialect: D::default(),
         };
         let shutdown = self.shutdown.clone();
         let age = limits.stream_age();
@@ -207,5 +192,27 @@ impl AggregatedDiscoveryService for Service {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+type Outbound<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Service {
+    type StreamAggregatedResourcesStream = Outbound<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Outbound<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        self.open::<World>(request)
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        self.open::<Delta>(request)
     }
 }

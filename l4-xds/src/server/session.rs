@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
 use crate::cache::{FleetKey, Published};
+use crate::dialect::{Dialect, Said};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::snapshot::ResourceType;
@@ -15,19 +15,21 @@ use crate::stream::Stream;
 use crate::subscription::Heard;
 
 /// What a stream works with.
-pub(super) struct Session {
+pub(super) struct Session<D: Dialect> {
     pub(super) fleet: FleetKey,
     pub(super) updates: watch::Receiver<Option<Published>>,
-    pub(super) outbound: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    pub(super) outbound: mpsc::Sender<Result<D::Response, Status>>,
     pub(super) reporter: Reporter,
     pub(super) metrics: Metrics,
+    pub(super) dialect: D,
 }
 
-impl Session {
+impl<D: Dialect> Session<D> {
     /// Runs until the client goes. May be dropped at any time, which closes the stream in good order.
-    pub(super) async fn run(mut self, mut inbound: Streaming<DeltaDiscoveryRequest>) {
+    pub(super) async fn run(mut self, mut inbound: Streaming<D::Request>) {
         let mut stream = Stream::new();
-        stream.on_snapshot(self.newest().map(|published| published.snapshot));
+        let newest = self.newest();
+        self.offer(&mut stream, newest);
         // Only updates that come while the client is connected say something about how fast we are.
         let mut unconfirmed: Option<Instant> = None;
         loop {
@@ -53,7 +55,7 @@ impl Session {
                     let published = self.newest();
                     self.metrics.updates.inc();
                     unconfirmed = published.as_ref().map(|published| published.since).or(unconfirmed);
-                    stream.on_snapshot(published.map(|published| published.snapshot));
+                    self.offer(&mut stream, published);
                 }
                 () = self.outbound.closed() => break,
             }
@@ -65,10 +67,15 @@ impl Session {
         self.updates.borrow_and_update().clone()
     }
 
-    async fn flush(&self, stream: &mut Stream) -> Result<(), mpsc::error::SendError<()>> {
+    fn offer(&mut self, stream: &mut Stream, published: Option<Published>) {
+        let snapshot = published.map(|published| published.snapshot);
+        self.dialect.on_snapshot(snapshot.clone());
+        stream.on_snapshot(snapshot);
+    }
+
+    async fn flush(&mut self, stream: &mut Stream) -> Result<(), mpsc::error::SendError<()>> {
         self.reporter.report(stream.take_changes());
         while let Some(response) = stream.next_response() {
-            let slot = self.outbound.reserve().await?;
             self.metrics
                 .responses
                 .with_label_values(&[response.ty.type_url()])
@@ -77,16 +84,23 @@ impl Session {
                 fleet = %self.fleet, ty = ?response.ty, changed = response.resources.len(),
                 removed = response.removed.len(), "xDS response",
             );
-            slot.send(Ok(response.into()));
+            match self.dialect.say(response) {
+                Said::Send(message) => self.outbound.reserve().await?.send(Ok(message)),
+                Said::Unsaid(answer) => {
+                    stream.on_request(*answer);
+                }
+            }
         }
+        self.reporter.report(stream.take_changes());
         Ok(())
     }
 
-    fn on_request(&self, stream: &mut Stream, request: DeltaDiscoveryRequest) {
-        if let Some(Node { id, cluster, .. }) = &request.node {
+    fn on_request(&mut self, stream: &mut Stream, request: D::Request) {
+        if let Some(Node { id, cluster, .. }) = D::node(&request) {
             tracing::debug!(fleet = %self.fleet, node = id, cluster, "xDS request with a node");
             self.reporter.introduce(id.clone().into());
         }
+        let request = self.dialect.hear(request);
         // The client chooses the text, so an unknown one must not become a label.
         let label = ResourceType::from_type_url(&request.type_url).map_or("other", ResourceType::type_url);
         self.metrics.requests.with_label_values(&[label]).inc();

@@ -45,6 +45,17 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy with this client certificate and trust in `ca`.
     pub async fn start(binary: &Path, control_plane: SocketAddr, client: &Pair, ca: &str) -> Self {
+        Self::start_with(binary, control_plane, client, ca, |text| text).await
+    }
+
+    /// As [`Envoy::start`], with changed bootstrap files.
+    pub async fn start_with(
+        binary: &Path,
+        control_plane: SocketAddr,
+        client: &Pair,
+        ca: &str,
+        change: impl Fn(String) -> String,
+    ) -> Self {
         let directory = TempDir::new().unwrap();
         let (admin, readiness) = (free_port().await, free_port().await);
         let mut input = BootstrapInput::new(
@@ -57,7 +68,7 @@ impl Envoy {
         (input.admin_port, input.readiness_port) = (admin, readiness);
         input.max_connections = std::num::NonZeroU64::new(1000);
         for (name, text) in files(&input) {
-            std::fs::write(directory.path().join(name), text).unwrap();
+            std::fs::write(directory.path().join(name), change(text)).unwrap();
         }
         make_secret(directory.path(), 0, client, ca);
         // Not in that directory: Envoy watches it, and at debug level it logs each write, which is a write.

@@ -1,0 +1,90 @@
+//! The two ways to say the same over a stream: delta, and state of the world. The core ([`crate::stream`]) knows delta
+//! only; a dialect says its responses, and understands requests, in the words of the client.
+//!
+//! Pure, as the core.
+
+mod world;
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+
+use crate::snapshot::Snapshot;
+use crate::subscription::Response;
+pub use world::World;
+
+/// What becomes of a response of the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said<M> {
+    /// This is sent.
+    Send(M),
+    /// There are no words for it, and the client would not miss them: this is the answer to it.
+    Unsaid(Box<DeltaDiscoveryRequest>),
+}
+
+/// How a client speaks.
+pub trait Dialect: Default + Send + 'static {
+    /// What the client sends.
+    type Request: Send + 'static;
+    /// What it is sent.
+    type Response: Send + 'static;
+
+    /// Takes a new snapshot, before the core does.
+    fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>);
+
+    /// What a request means to the core.
+    fn hear(&mut self, request: Self::Request) -> DeltaDiscoveryRequest;
+
+    /// What a response of the core is to the client.
+    fn say(&mut self, response: Response) -> Said<Self::Response>;
+
+    /// Who the client says that it is.
+    fn node(request: &Self::Request) -> Option<&Node>;
+}
+
+/// What the core speaks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delta;
+
+impl Dialect for Delta {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn on_snapshot(&mut self, _: Option<Arc<Snapshot>>) {}
+
+    fn hear(&mut self, request: DeltaDiscoveryRequest) -> DeltaDiscoveryRequest {
+        request
+    }
+
+    fn say(&mut self, response: Response) -> Said<DeltaDiscoveryResponse> {
+        Said::Send(response.into())
+    }
+
+    fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+}
+
+impl Dialect for World {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) {
+        self.on_snapshot(snapshot);
+    }
+
+    fn hear(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
+        self.hear(request)
+    }
+
+    fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
+        self.say(response)
+    }
+
+    fn node(request: &DiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+}
