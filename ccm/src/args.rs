@@ -1,12 +1,13 @@
 //! Command line. Every flag tells its unit and its default; flags that contradict each other are refused.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use api::names::{NameError, TenantNamespace};
 use clap::{ArgAction, Parser};
 use controller_kit::args::{AdminArgs, LeaseArgs, LogArgs};
 
-use crate::convert::nodes::NodeAddressType;
+use crate::convert::nodes::{NodeAddressType, NodeChoice, NodeSelector};
 use crate::convert::service::ClassPolicy;
 
 controller_kit::consistent!(Consistency: "renew_credential" => ["credential_secret"]);
@@ -51,6 +52,17 @@ pub struct Args {
         help_heading = "Services"
     )]
     pub node_address_type: NodeAddressType,
+    /// Only nodes with these labels take traffic, such as "role=edge,!gpu" or "zone in (a,b)"; all nodes unless told.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Services"
+    )]
+    pub node_address_label_selector: NodeSelector,
+    /// At most so many addresses of nodes go to the hub, spread over zones (label topology.kubernetes.io/zone); 1000 unless told.
+    #[arg(long, help_heading = "Services")]
+    pub max_node_address_count: Option<NonZeroUsize>,
     /// Serve only Services with loadBalancerClass "kubelb". Otherwise those without a class as well; a foreign class never.
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
     pub use_loadbalancer_class: bool,
@@ -196,6 +208,16 @@ impl Args {
             .ok_or(ArgsError::NoKubeconfig)
     }
 
+    /// Which nodes take traffic, and where they are reached.
+    #[must_use]
+    pub fn node_choice(&self) -> NodeChoice {
+        NodeChoice {
+            address_type: self.node_address_type,
+            selector: self.node_address_label_selector.clone(),
+            max_addresses: self.max_node_address_count,
+        }
+    }
+
     /// Which Services are ours.
     #[must_use]
     pub fn class_policy(&self) -> ClassPolicy {
@@ -247,17 +269,31 @@ mod tests {
     fn flags_are_read_as_they_were_known() {
         let args = parse(&[
             "--node-address-type=InternalIP",
+            "--node-address-label-selector=role=edge,zone in (a,b)",
+            "--max-node-address-count=50",
             "--use-loadbalancer-class=true",
             "--debug",
         ])
         .unwrap();
-        assert_eq!(args.node_address_type, NodeAddressType::InternalIp);
+        let choice = args.node_choice();
+        assert_eq!(choice.address_type, NodeAddressType::InternalIp);
+        assert_eq!(choice.selector, "role=edge,zone in (a,b)".parse().unwrap());
+        assert_eq!(choice.max_addresses, NonZeroUsize::new(50));
         assert_eq!(args.class_policy(), ClassPolicy::OursOnly);
         assert!(
             parse(&["--use-loadbalancer-class"])
                 .unwrap()
                 .use_loadbalancer_class
         );
+    }
+
+    #[test]
+    fn a_selector_or_a_count_that_is_none_is_refused_with_its_flag() {
+        for flag in ["--node-address-label-selector=a b", "--max-node-address-count=0"] {
+            let said = parse(&[flag]).unwrap_err().to_string();
+            let name = flag.split('=').next().unwrap();
+            assert!(said.contains(name), "{said}");
+        }
     }
 
     #[test]

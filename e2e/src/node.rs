@@ -20,9 +20,9 @@ pub enum NodeError {
     NoWorker(&'static str),
 }
 
-/// A node that left; it comes back when this is dropped, at the latest.
+/// A node whose kubelet is stopped; it is started when this is dropped, at the latest.
 #[derive(Debug)]
-pub struct Removed {
+pub struct Away {
     lab: Lab,
     node: String,
 }
@@ -37,21 +37,29 @@ pub fn worker(cluster: &Cluster) -> Result<String, NodeError> {
     name.map(str::to_owned).ok_or(NodeError::NoWorker(cluster.name))
 }
 
+/// Stops the kubelet of a node: the cluster finds out after a while that the node is not ready.
+///
+/// # Errors
+/// When docker fails.
+pub fn silence(lab: &Lab, node: &str) -> Result<Away, NodeError> {
+    lab.stop_kubelet(node)?;
+    Ok(Away {
+        lab: lab.clone(),
+        node: node.to_owned(),
+    })
+}
+
 /// Stops the kubelet of a node and deletes its Node object.
 ///
 /// # Errors
 /// When docker or kubectl fails.
-pub fn remove(lab: &Lab, cluster: &Cluster, node: &str) -> Result<Removed, NodeError> {
-    lab.stop_kubelet(node)?;
-    let removed = Removed {
-        lab: lab.clone(),
-        node: node.to_owned(),
-    };
+pub fn remove(lab: &Lab, cluster: &Cluster, node: &str) -> Result<Away, NodeError> {
+    let away = silence(lab, node)?;
     cluster.kubectl(&["delete", "node", node, "--timeout=30s"])?;
-    Ok(removed)
+    Ok(away)
 }
 
-impl Removed {
+impl Away {
     /// Starts the kubelet, which makes the Node object again, and waits until it is ready.
     ///
     /// # Errors
@@ -77,7 +85,7 @@ impl Removed {
     }
 }
 
-impl Drop for Removed {
+impl Drop for Away {
     fn drop(&mut self) {
         // Starting a kubelet that runs does nothing, so this is right after bring_back too.
         let _ = self.lab.start_kubelet(&self.node);

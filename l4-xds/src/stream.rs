@@ -81,10 +81,18 @@ impl Stream {
     pub fn on_request(&mut self, request: discovery::DeltaDiscoveryRequest) -> Option<(ResourceType, Heard)> {
         let ty = ResourceType::from_type_url(&request.type_url)?;
         let first = !self.subscription(ty).started();
+        let mut initial_versions: BTreeMap<String, String> =
+            request.initial_resource_versions.into_iter().collect();
+        if first && ty == ResourceType::Endpoint {
+            // A client that comes back may be sent a changed cluster before it says which endpoints it has.
+            for name in self.endpoints_behind_clusters_in_flight() {
+                initial_versions.remove(name.as_str());
+            }
+        }
         let heard = self.subscription_mut(ty).on_request(Request {
             subscribe: request.resource_names_subscribe,
             unsubscribe: request.resource_names_unsubscribe,
-            initial_versions: request.initial_resource_versions.into_iter().collect(),
+            initial_versions,
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
         });
@@ -206,6 +214,16 @@ impl Stream {
                     .for_each(|name| self.endpoints.forget(name));
             }
         }
+    }
+
+    fn endpoints_behind_clusters_in_flight(&self) -> BTreeSet<ResourceName> {
+        let Some(snapshot) = &self.snapshot else {
+            return BTreeSet::new();
+        };
+        let clusters = snapshot.resources(ResourceType::Cluster);
+        let sent = self.clusters.on_their_way().filter_map(|name| clusters.get(name));
+        sent.flat_map(|cluster| cluster.refers_to().iter().cloned())
+            .collect()
     }
 
     fn refresh_owners(&mut self, ty: ResourceType, names: &BTreeSet<ResourceName>) {

@@ -402,6 +402,13 @@ impl Subscription {
         matches!(self.held.get(name), Some(Held::At(_))) && !being_removed
     }
 
+    /// Names of resources in the response that was not answered yet.
+    pub fn on_their_way(&self) -> impl Iterator<Item = &ResourceName> {
+        let sent = self.in_flight.iter().flat_map(|in_flight| &in_flight.sent);
+        sent.filter(|(_, version)| version.is_some())
+            .map(|(name, _)| name)
+    }
+
     /// Whether the client may hold this resource.
     pub fn may_hold(&self, name: &ResourceName) -> bool {
         matches!(self.held.get(name), Some(Held::At(_) | Held::Unknown))

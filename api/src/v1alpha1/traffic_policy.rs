@@ -78,9 +78,10 @@ pub struct HealthCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i32>", range(min = 1, max = 300))]
     pub interval_seconds: Option<u32>,
-    /// Seconds for an answer. 5 unless told.
+    /// Seconds for an answer. 5 unless told. An Envoy puts a new or changed port into use when every node has answered
+    /// once or has not in this time, and takes no other change meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 300))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = 10))]
     pub timeout_seconds: Option<u32>,
     /// So many good answers in a row make a backend well. 2 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]

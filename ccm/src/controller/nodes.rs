@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
 use crate::FIELD_MANAGER;
-use crate::convert::nodes::{Addresses as Found, Conversion, NodeAddressType, convert};
+use crate::convert::nodes::{Addresses as Found, Conversion, NodeChoice, convert};
 use crate::metrics::NodeMetrics;
 use crate::notice::Notice;
 
@@ -26,8 +26,8 @@ pub struct Nodes {
     pub nodes: Watched<Node>,
     /// Addresses of this tenant on the hub.
     pub addresses: Watched<Addresses>,
-    /// Which address is published.
-    pub address_type: NodeAddressType,
+    /// Which nodes take traffic, and where they are reached.
+    pub choice: NodeChoice,
     /// Metrics.
     pub metrics: NodeMetrics,
     /// The object that Events about all nodes are about: the pod of this process.
@@ -52,7 +52,7 @@ impl Nodes {
             addresses,
             serving,
             notices,
-        } = convert(nodes.iter().map(AsRef::as_ref), self.address_type);
+        } = convert(nodes.iter().map(AsRef::as_ref), &self.choice);
         self.tell(notices).await;
         let written = match addresses {
             Found::Keep => Ok(Outcome::done()),

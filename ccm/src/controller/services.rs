@@ -23,7 +23,7 @@ use kube::{Api, ResourceExt};
 use super::{Context, ControllerError, REFUSED_RETRY, Told, about, is_made_from, origin_name, settings_of};
 use crate::FIELD_MANAGER;
 use crate::convert::local::Local;
-use crate::convert::nodes::{NodeAddressType, by_name};
+use crate::convert::nodes::{NodeChoice, by_name};
 use crate::convert::origin::Origin;
 use crate::convert::service::{
     ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert, is_claimed, is_local,
@@ -54,8 +54,8 @@ pub struct Services {
     pub states: Watched<TenantState>,
     /// Which Services are ours.
     pub class_policy: ClassPolicy,
-    /// Which address of a node is published.
-    pub address_type: NodeAddressType,
+    /// Which nodes take traffic, and where they are reached.
+    pub choice: NodeChoice,
     /// Metrics.
     pub metrics: KindMetrics,
     /// What was told: UID and notice.
@@ -86,8 +86,6 @@ impl Services {
             &self.services,
             &self.load_balancers,
             &self.addresses,
-            &self.nodes,
-            &self.endpoint_slices,
             &self.states,
         ]);
         let (true, Some(synced)) = (self.context.gate.may_write_hub(), stores) else {
@@ -158,11 +156,12 @@ impl Services {
             .filter(|service| wants_local(service, self.class_policy))
             .map(|service| (service.namespace().unwrap_or_default(), service.name_any()))
             .collect();
-        if asking.is_empty() {
-            return Local::default();
+        let known = Synced::of(&[&self.nodes, &self.endpoint_slices]);
+        if asking.is_empty() || known.is_none() {
+            return Local::Unknown;
         }
         let nodes = self.nodes.snapshot();
-        let addresses = by_name(nodes.iter().map(AsRef::as_ref), self.address_type);
+        let addresses = by_name(nodes.iter().map(AsRef::as_ref), &self.choice);
         let slices: Vec<_> = asking
             .iter()
             .map(|(namespace, _)| namespace.as_str())

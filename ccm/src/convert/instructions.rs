@@ -24,7 +24,8 @@ const HEALTH_CHECK: &str = "health-check-";
 const LIMIT: RangeInclusive<u32> = 1..=1_000_000;
 const IDLE: RangeInclusive<u32> = 1..=86_400;
 const CONNECT: RangeInclusive<u32> = 1..=60;
-const ASKED: RangeInclusive<u32> = 1..=300;
+const INTERVAL: RangeInclusive<u32> = 1..=300;
+const ANSWER: RangeInclusive<u32> = 1..=10;
 const THRESHOLD: RangeInclusive<u32> = 1..=10;
 const MAX_STATUSES: usize = 16;
 const MAX_PATH: usize = 1024;
@@ -109,8 +110,8 @@ fn health_check(reader: &mut Reader<'_>) -> Option<HealthCheck> {
     Some(HealthCheck {
         type_,
         port: reader.value("health-check-port", port),
-        interval_seconds: reader.seconds("health-check-interval", ASKED),
-        timeout_seconds: reader.seconds("health-check-timeout", ASKED),
+        interval_seconds: reader.seconds("health-check-interval", INTERVAL),
+        timeout_seconds: reader.seconds("health-check-timeout", ANSWER),
         healthy_threshold: reader.number("health-check-healthy-threshold", THRESHOLD),
         unhealthy_threshold: reader.number("health-check-unhealthy-threshold", THRESHOLD),
         http: Some(http).filter(|http| *http != HttpHealthCheck::default()),
@@ -149,7 +150,7 @@ impl Reader<'_> {
 
     fn seconds(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let wanted = format!(
-            "a time in whole seconds from {}s to {}s is wanted, such as 30s",
+            "a time in whole seconds from {}s to {}s is wanted",
             range.start(),
             range.end()
         );
@@ -219,7 +220,10 @@ fn authority(text: &str) -> Result<(), String> {
         && edge(host.bytes().next())
         && edge(host.bytes().last())
         && host.bytes().all(legal);
-    (is_host && port.parse::<u16>().is_ok())
+    let is_port = (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && port.parse::<u16>().is_ok();
+    (is_host && is_port)
         .then_some(())
         .ok_or_else(|| "a host name is wanted, such as web.example.com".to_owned())
 }
@@ -301,7 +305,8 @@ mod tests {
             ("health-check-type", "TCP"),
             ("health-check-port", "70000"),
             ("health-check-http-path", "healthz"),
-            ("health-check-http-host", "a b"),
+            ("health-check-http-host", "web:+80"),
+            ("health-check-timeout", "11s"),
             ("health-check-http-expected-statuses", "20"),
             ("health-check-grpc-service", "a b"),
         ]);

@@ -4,11 +4,16 @@
 //! is NotReady at once, that is more likely a fault of the control plane than of the nodes: what is published
 //! stays.
 
+mod choice;
+
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 
 use api::v1alpha1::EndpointAddress;
 use k8s_openapi::api::core::v1::Node;
 
+use self::choice::spread;
+pub use self::choice::{NodeAddressType, NodeChoice, NodeSelector};
 use super::local::NodeAddresses;
 use crate::notice::{Notice, reason};
 
@@ -16,34 +21,8 @@ use crate::notice::{Notice, reason};
 const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Taint of a node that the autoscaler is about to remove.
 const DELETION_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
-/// Most addresses that `Addresses` holds.
-const MAX_ADDRESSES: usize = 1000;
-
-/// Which address of a node is published.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum NodeAddressType {
-    /// `ExternalIP`, or `InternalIP` where a node has none.
-    #[default]
-    #[value(name = "ExternalIP")]
-    ExternalIp,
-    /// `InternalIP`.
-    #[value(name = "InternalIP")]
-    InternalIp,
-    /// `Hostname`, or `InternalIP` where a node has none. The hub must be able to resolve it.
-    #[value(name = "Hostname")]
-    Hostname,
-}
-
-impl NodeAddressType {
-    /// The types to look for, best first.
-    fn preference(self) -> &'static [&'static str] {
-        match self {
-            Self::ExternalIp => &["ExternalIP", "InternalIP"],
-            Self::InternalIp => &["InternalIP"],
-            Self::Hostname => &["Hostname", "InternalIP"],
-        }
-    }
-}
+/// Most addresses that one list on the hub holds.
+pub const MAX_ADDRESSES: usize = 1000;
 
 /// What to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,33 +46,42 @@ pub struct Conversion {
 
 /// Converts all nodes of the cluster.
 #[must_use]
-pub fn convert<'a>(nodes: impl IntoIterator<Item = &'a Node>, wanted: NodeAddressType) -> Conversion {
-    let ready = match ready(nodes) {
+pub fn convert<'a>(nodes: impl IntoIterator<Item = &'a Node>, choice: &NodeChoice) -> Conversion {
+    let ready = match ready(nodes, choice) {
         Ready::Nodes(ready) => ready,
         Ready::NoneOf(candidates) => {
             let message =
                 format!("none of {candidates} nodes is ready; the addresses published before stay in use");
-            return Conversion {
-                addresses: Addresses::Keep,
-                serving: 0,
-                notices: vec![Notice::new(reason::NODES_NOT_READY, message)],
-            };
+            return keep(Notice::new(reason::NODES_NOT_READY, message));
+        }
+        Ready::NoneSelected(candidates) => {
+            let message = format!(
+                "--node-address-label-selector selects none of {candidates} nodes; the addresses published before \
+                 stay in use"
+            );
+            return keep(Notice::new(reason::NO_NODES, message));
         }
     };
-    publish(&ready, wanted)
+    publish(&ready, choice)
 }
 
-/// Addresses of the nodes that take traffic, by name. None where no node is ready.
+fn keep(notice: Notice) -> Conversion {
+    Conversion {
+        addresses: Addresses::Keep,
+        serving: 0,
+        notices: vec![notice],
+    }
+}
+
+/// Addresses of the nodes that take traffic, by name. None where no node is ready. There is no cap: who asks by name
+/// wants to know of these nodes.
 #[must_use]
-pub fn by_name<'a>(
-    nodes: impl IntoIterator<Item = &'a Node>,
-    wanted: NodeAddressType,
-) -> Option<NodeAddresses> {
-    let Ready::Nodes(ready) = ready(nodes) else {
+pub fn by_name<'a>(nodes: impl IntoIterator<Item = &'a Node>, choice: &NodeChoice) -> Option<NodeAddresses> {
+    let Ready::Nodes(ready) = ready(nodes, choice) else {
         return None;
     };
     let named = ready.into_iter().filter_map(|node| {
-        let (_, addresses) = chosen(node, wanted)?;
+        let (_, addresses) = chosen(node, choice.address_type)?;
         let addresses = addresses.into_iter().map(|(_, address)| address).collect();
         Some((name_of(node).to_owned(), addresses))
     });
@@ -105,10 +93,17 @@ enum Ready<'a> {
     Nodes(Vec<&'a Node>),
     /// None of so many that would is ready.
     NoneOf(usize),
+    /// The operator's selector selects none of so many: a slip rather than a wish.
+    NoneSelected(usize),
 }
 
-fn ready<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Ready<'a> {
+fn ready<'a>(nodes: impl IntoIterator<Item = &'a Node>, choice: &NodeChoice) -> Ready<'a> {
     let mut candidates: Vec<&Node> = nodes.into_iter().filter(|node| takes_traffic(node)).collect();
+    let all = candidates.len();
+    candidates.retain(|node| choice.selector.selects(node));
+    if candidates.is_empty() && all > 0 {
+        return Ready::NoneSelected(all);
+    }
     let before = candidates.len();
     candidates.retain(|node| is_ready(node));
     if candidates.is_empty() && before > 0 {
@@ -124,23 +119,21 @@ fn chosen(node: &Node, wanted: NodeAddressType) -> Option<(usize, Vec<(Order, En
     by_type.enumerate().find(|(_, addresses)| !addresses.is_empty())
 }
 
-fn publish(ready: &[&Node], wanted: NodeAddressType) -> Conversion {
+fn publish(ready: &[&Node], choice: &NodeChoice) -> Conversion {
     let mut notices = Vec::new();
-    let mut found: Vec<(Order, EndpointAddress)> = Vec::new();
+    let mut located = Vec::new();
     let (mut fallback, mut missing) = (Vec::new(), Vec::new());
     for node in ready {
-        match chosen(node, wanted) {
+        match chosen(node, choice.address_type) {
             Some((rank, addresses)) => {
                 if rank > 0 {
                     fallback.push(name_of(node));
                 }
-                found.extend(addresses);
+                located.push((*node, addresses));
             }
             None => missing.push(name_of(node)),
         }
     }
-    found.sort();
-    found.dedup();
     push_about(
         &mut notices,
         reason::NODE_ADDRESS_FALLBACK,
@@ -153,24 +146,26 @@ fn publish(ready: &[&Node], wanted: NodeAddressType) -> Conversion {
         &missing,
         "have no usable address and take no traffic",
     );
-    if found.len() > MAX_ADDRESSES {
-        let message = format!(
-            "{} node addresses, only the first {MAX_ADDRESSES} are published",
-            found.len()
-        );
+    let cap = choice.max_addresses.map_or(usize::MAX, NonZeroUsize::get);
+    let count: usize = located.iter().map(|(_, addresses)| addresses.len()).sum();
+    if count.min(cap) > MAX_ADDRESSES {
+        let message = format!("{count} node addresses, only {MAX_ADDRESSES} are published");
         notices.push(Notice::new(reason::TOO_MANY_ADDRESSES, message));
-        found.truncate(MAX_ADDRESSES);
     }
+    let taken = spread(located, cap.min(MAX_ADDRESSES));
+    let serving = taken.len();
+    let mut found: Vec<(Order, EndpointAddress)> = taken.into_iter().flat_map(|(_, all)| all).collect();
+    found.sort();
+    found.dedup();
     if found.is_empty() {
         notices.push(Notice::new(
             reason::NO_NODES,
             "no node of this cluster takes traffic from outside",
         ));
     }
-    let addresses = found.into_iter().map(|(_, address)| address).collect();
     Conversion {
-        addresses: Addresses::Publish(addresses),
-        serving: ready.len() - missing.len(),
+        addresses: Addresses::Publish(found.into_iter().map(|(_, address)| address).collect()),
+        serving,
         notices,
     }
 }
@@ -281,7 +276,14 @@ mod tests {
             .iter()
             .map(|n| serde_json::from_value(n.clone()).unwrap())
             .collect();
-        convert(&nodes, wanted)
+        convert(&nodes, &by_type(wanted))
+    }
+
+    fn by_type(address_type: NodeAddressType) -> NodeChoice {
+        NodeChoice {
+            address_type,
+            ..NodeChoice::default()
+        }
     }
 
     fn published(conversion: &Conversion) -> Vec<String> {
@@ -373,13 +375,13 @@ mod tests {
         ]
         .map(|node| serde_json::from_value(node).unwrap())
         .into();
-        let found = by_name(&nodes, NodeAddressType::ExternalIp).unwrap();
+        let found = by_name(&nodes, &by_type(NodeAddressType::ExternalIp)).unwrap();
         let ips: Vec<_> = found
             .iter()
             .map(|(name, a)| (name.as_str(), a[0].ip.clone().unwrap()))
             .collect();
         assert_eq!(ips, [("a", "192.0.2.1".to_owned()), ("c", "10.0.0.3".to_owned())]);
-        assert_eq!(by_name(&nodes[1..2], INTERNAL), None);
+        assert_eq!(by_name(&nodes[1..2], &by_type(INTERNAL)), None);
     }
 
     #[test]
@@ -425,6 +427,44 @@ mod tests {
         let conversion = run(&nodes, INTERNAL);
         assert_eq!(published(&conversion).len(), MAX_ADDRESSES);
         assert_eq!(reasons(&conversion), [reason::TOO_MANY_ADDRESSES]);
+    }
+
+    #[test]
+    fn only_selected_nodes_take_traffic_and_those_not_ready_are_not_counted_against_them() {
+        let mut nodes = vec![
+            node("a", true, &[("InternalIP", "10.0.0.1")]),
+            node("b", true, &[("InternalIP", "10.0.0.2")]),
+        ];
+        nodes[1]["metadata"]["labels"] = json!({"role": "edge"});
+        let choice = NodeChoice {
+            selector: "role=edge".parse().unwrap(),
+            max_addresses: NonZeroUsize::new(9),
+            ..by_type(INTERNAL)
+        };
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .map(|node| serde_json::from_value(node).unwrap())
+            .collect();
+        let conversion = convert(&nodes, &choice);
+        assert_eq!(published(&conversion), ["10.0.0.2"]);
+        assert_eq!((conversion.serving, conversion.notices), (1, vec![]));
+        let found = by_name(&nodes, &choice).unwrap();
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_selector_that_selects_nothing_is_named_and_the_published_addresses_stay() {
+        let nodes: [Node; 1] =
+            [serde_json::from_value(node("a", true, &[("InternalIP", "10.0.0.1")])).unwrap()];
+        let choice = NodeChoice {
+            selector: "role=egde".parse().unwrap(),
+            ..NodeChoice::default()
+        };
+        let conversion = convert(&nodes, &choice);
+        assert_eq!(conversion.addresses, Addresses::Keep);
+        let words = &conversion.notices[0].message;
+        assert!(words.contains("--node-address-label-selector"), "{words}");
+        assert_eq!(by_name(&nodes, &choice), None);
     }
 
     #[test]

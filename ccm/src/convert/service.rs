@@ -8,13 +8,15 @@ use api::meta::DEFAULT_NAME;
 use api::names::PortNumber;
 use api::v1alpha1::{
     AddressesReference, AnnotationSettings, EndpointAddress, EndpointPort, EndpointSet,
-    ExternalTrafficPolicy, LoadBalancer, LoadBalancerPort, LoadBalancerSpec, LoadBalancerType, Persistence,
-    PersistenceType, Protocol,
+    ExternalTrafficPolicy, HealthCheckType, LoadBalancer, LoadBalancerPort, LoadBalancerSpec,
+    LoadBalancerType, Persistence, PersistenceType, Protocol,
 };
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use super::instructions::{self, Instructions};
 use super::local::Local;
+use super::nodes::MAX_ADDRESSES;
 use super::origin::{Origin, metadata};
 use crate::annotations::propagated;
 use crate::notice::{Notice, reason};
@@ -118,14 +120,16 @@ fn wanted(
             "no node of this cluster takes traffic from outside yet",
         ));
     }
-    let Some(targets) = targets(spec, &origin, settings.local) else {
+    let Some(targets) = targets(spec, &origin, settings.local, notices) else {
         return Wanted::Hold;
     };
     let none = BTreeMap::new();
     let annotations = service.metadata.annotations.as_ref().unwrap_or(&none);
     let instructions = instructions::read(annotations, notices);
     notices.extend(not_for_udp(&instructions, &pairs));
-    let source_ranges = source_ranges(spec, annotations);
+    let Some(source_ranges) = source_ranges(spec, annotations, notices) else {
+        return Wanted::Nothing;
+    };
     let passing = propagated(annotations, settings.annotations);
     Wanted::Served(Box::new(LoadBalancer {
         metadata: metadata(origin, settings.hub_namespace, passing),
@@ -152,12 +156,25 @@ enum Targets {
 }
 
 /// None where it is not known.
-fn targets(spec: &ServiceSpec, origin: &Origin<'_>, local: &Local) -> Option<Targets> {
-    if is_local(spec) {
-        local.addresses(origin.namespace, origin.name).map(Targets::These)
-    } else {
-        Some(Targets::Nodes)
+fn targets(
+    spec: &ServiceSpec,
+    origin: &Origin<'_>,
+    local: &Local,
+    notices: &mut Vec<Notice>,
+) -> Option<Targets> {
+    if !is_local(spec) {
+        return Some(Targets::Nodes);
     }
+    let mut addresses = local.addresses(origin.namespace, origin.name)?;
+    if addresses.len() > MAX_ADDRESSES {
+        let message = format!(
+            "pods are on nodes with {} addresses, only the first {MAX_ADDRESSES} are used",
+            addresses.len()
+        );
+        notices.push(Notice::new(reason::TOO_MANY_ADDRESSES, message));
+        addresses.truncate(MAX_ADDRESSES);
+    }
+    Some(Targets::These(addresses))
 }
 
 /// True where only nodes with a pod of the Service take its traffic.
@@ -167,31 +184,60 @@ pub fn is_local(spec: &ServiceSpec) -> bool {
 }
 
 /// The field, or else the annotation that was there before the field and that kube-proxy still reads.
-fn source_ranges(spec: &ServiceSpec, annotations: &BTreeMap<String, String>) -> Vec<String> {
-    let field = spec.load_balancer_source_ranges.as_ref();
-    let annotated = || annotations.get(SOURCE_RANGES_ANNOTATION);
-    let ranges: BTreeSet<String> = match field.filter(|ranges| !ranges.is_empty()) {
-        Some(ranges) => ranges.iter().map(|range| range.trim().to_owned()).collect(),
-        None => (annotated().into_iter().flat_map(|text| text.split(',')))
-            .map(|range| range.trim().to_owned())
-            .filter(|range| !range.is_empty())
-            .collect(),
-    };
-    ranges.into_iter().collect()
+/// Without bits beyond the prefix, which newer API servers refuse and older ones take. None where there are ranges and
+/// none of them can be used: that must not open the Service to everybody.
+fn source_ranges(
+    spec: &ServiceSpec,
+    annotations: &BTreeMap<String, String>,
+    notices: &mut Vec<Notice>,
+) -> Option<Vec<String>> {
+    let field = spec.load_balancer_source_ranges.iter().flatten();
+    let mut texts: Vec<&str> = field.map(|range| range.trim()).collect();
+    let mut place = "spec.loadBalancerSourceRanges".to_owned();
+    if texts.is_empty() {
+        let annotated = annotations.get(SOURCE_RANGES_ANNOTATION);
+        texts = annotated
+            .into_iter()
+            .flat_map(|text| text.split(','))
+            .map(str::trim)
+            .collect();
+        place = format!("metadata.annotations[{SOURCE_RANGES_ANNOTATION}]");
+    }
+    texts.retain(|text| !text.is_empty());
+    let mut ranges = BTreeSet::new();
+    for text in &texts {
+        match text.parse::<IpNet>() {
+            Ok(range) => drop(ranges.insert(range.trunc().to_string())),
+            Err(_) => notices.push(Notice::new(
+                reason::UNSUPPORTED_VALUE,
+                format!("{place} {text:?} is ignored: a range is wanted, such as 203.0.113.0/24"),
+            )),
+        }
+    }
+    (texts.is_empty() || !ranges.is_empty()).then(|| ranges.into_iter().collect())
 }
 
-/// UDP has no connection that could begin with a header.
-fn not_for_udp(instructions: &Instructions, pairs: &[(LoadBalancerPort, EndpointPort)]) -> Option<Notice> {
-    let udp = pairs.iter().any(|(port, _)| port.protocol == Protocol::UDP);
-    (udp && instructions.proxy_protocol.is_some()).then(|| {
-        Notice::new(
-            reason::UNSUPPORTED_VALUE,
-            format!(
-                "metadata.annotations[{}] is for TCP: ports of UDP are served without it",
-                api::meta::PROXY_PROTOCOL
-            ),
-        )
-    })
+/// What ports of UDP are served without, because it needs a connection.
+fn not_for_udp(instructions: &Instructions, pairs: &[(LoadBalancerPort, EndpointPort)]) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if !pairs.iter().any(|(port, _)| port.protocol == Protocol::UDP) {
+        return notices;
+    }
+    if instructions.proxy_protocol.is_some() {
+        let message = format!(
+            "metadata.annotations[{}] is for TCP: ports of UDP are served without it",
+            api::meta::PROXY_PROTOCOL
+        );
+        notices.push(Notice::new(reason::UNSUPPORTED_VALUE, message));
+    }
+    let policy = instructions.traffic_policy.as_ref();
+    let check = policy.and_then(|policy| policy.health_check.as_ref());
+    if check.is_some_and(|check| check.port.is_none() && check.type_ != HealthCheckType::None) {
+        let message = "metadata.annotations[kubelb.k8c.io/health-check-port] is not set: ports of UDP are served \
+                       without a health check";
+        notices.push(Notice::new(reason::UNSUPPORTED_VALUE, message));
+    }
+    notices
 }
 
 fn load_balancer_spec(

@@ -41,7 +41,7 @@ fn wanted(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<LoadB
     match hub {
         HubView::Found(load_balancer) => {
             // The first address is shown when it leads somewhere; one that is there follows the hub's at once.
-            let leads_somewhere = !current.is_empty() || is_programmed(load_balancer);
+            let leads_somewhere = !current.is_empty() || is_served(load_balancer);
             hub_ingress(load_balancer).filter(|_| leads_somewhere)
         }
         HubView::Absent => (!current.is_empty()).then(Vec::new),
@@ -89,10 +89,12 @@ fn through_proxy(ingress: &mut LoadBalancerIngress) {
     }
 }
 
-fn is_programmed(load_balancer: &LoadBalancer) -> bool {
+/// Where Envoy's ports ran out for some of its ports, the others are served.
+fn is_served(load_balancer: &LoadBalancer) -> bool {
     let conditions = load_balancer.status.as_ref().map(|s| s.conditions.as_slice());
     find(conditions.unwrap_or_default(), condition::PROGRAMMED).is_some_and(|programmed| {
-        programmed.status == "True" && programmed.observed_generation == load_balancer.metadata.generation
+        (programmed.status == "True" || programmed.reason == condition::REASON_PORTS_EXHAUSTED)
+            && programmed.observed_generation == load_balancer.metadata.generation
     })
 }
 

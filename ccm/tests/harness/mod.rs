@@ -28,7 +28,7 @@ use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
 use kubelb_ccm::controller::{Context, ControllerError, Gate, Told};
 use kubelb_ccm::convert::local::strip_slice;
-use kubelb_ccm::convert::nodes::NodeAddressType;
+use kubelb_ccm::convert::nodes::{NodeAddressType, NodeChoice};
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
 use kubelb_ccm::hub::probe::Answer;
@@ -167,7 +167,7 @@ impl World {
                 .spawn(&self.stop),
             states: Watch::<TenantState>::namespaced(hub, "tenant-a").spawn(&self.stop),
             class_policy: ClassPolicy::DefaultOrOurs,
-            address_type: NodeAddressType::InternalIp,
+            choice: internal_ips(),
             metrics: KindMetrics::new(&Metrics::new(), "service", "managed_services_total").unwrap(),
             told: Told::default(),
         }
@@ -189,7 +189,7 @@ impl World {
             context: self.context(),
             nodes: Watch::<Node>::all(self.tenant_front.client()).spawn(&self.stop),
             addresses: Watch::<Addresses>::namespaced(self.hub_client(), "tenant-a").spawn(&self.stop),
-            address_type: NodeAddressType::InternalIp,
+            choice: internal_ips(),
             metrics: NodeMetrics::new(&Metrics::new()).unwrap(),
             about: Some(api::names::object_reference("v1", "Pod", "kubelb", "ccm-0", "")),
             told: Told::default(),
@@ -222,7 +222,7 @@ impl World {
                 .unwrap_or_else(|_| GatewayMetrics::new(&Metrics::new()).unwrap()),
             refusals: Refusals::default(),
             answers: NodeAnswers::new(AnsweringNodes(self.nodes_answer.clone()), answered, &self.stop),
-            address_type: NodeAddressType::InternalIp,
+            choice: internal_ips(),
             lingering: Lingering::default(),
             findings: Findings::new(|| {}),
             patience: Patience::new(Duration::ZERO),
@@ -374,6 +374,13 @@ impl Answers {
             .iter()
             .find(|(name, ..)| request.is_write() && request.path.ends_with(name));
         found.map(|(_, code, message)| Reply::error(*code, message))
+    }
+}
+
+fn internal_ips() -> NodeChoice {
+    NodeChoice {
+        address_type: NodeAddressType::InternalIp,
+        ..NodeChoice::default()
     }
 }
 

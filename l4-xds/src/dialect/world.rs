@@ -1,5 +1,8 @@
 //! State of the world: every response holds all clusters, or all listeners, that the client is to have.
 //!
+//! A client that comes back with the version of all that it has is sent its endpoints alone; one that comes before there
+//! is a snapshot is sent everything.
+//!
 //! Endpoints are sent as they change: "the management server is not required to send all resources" of a type that is
 //! subscribed to by name. Quotations are from Envoy's "xDS REST and gRPC protocol".
 
@@ -75,7 +78,11 @@ impl World {
         delta.resource_names_unsubscribe = told.names.difference(&wanted).cloned().collect();
         told.names = wanted;
         told.drop_unwanted();
-        if first && let Some(snapshot) = snapshot {
+        // A cluster that has changed needs its endpoints again, and what is repeated here is little.
+        if first
+            && ty != ResourceType::Endpoint
+            && let Some(snapshot) = snapshot
+        {
             let resources = snapshot.resources(ty);
             told.resume(resources, &version_info);
             let versions = told.held.iter().map(|(name, held)| {

@@ -48,6 +48,12 @@ pub(super) fn resource(owner: &LoadBalancerId, name: &ResourceName, listener: &L
 fn message(name: &ResourceName, listener: &Listener, by_name: bool) -> Cluster {
     let policy = &listener.policy;
     let (lb_policy, lb_config) = balancing(policy.balancing);
+    // Whoever answers health checks on another port does not expect the header.
+    let asked_elsewhere = policy
+        .health_check
+        .as_ref()
+        .is_some_and(|check| check.port.is_some());
+    let plain = (sends_header(listener) && asked_elsewhere).then(proxy_protocol::criteria);
     let base = Cluster {
         name: name.to_string(),
         connect_timeout: seconds(policy.connect_timeout.unwrap_or(Policy::CONNECT_TIMEOUT)),
@@ -55,7 +61,12 @@ fn message(name: &ResourceName, listener: &Listener, by_name: bool) -> Cluster {
         lb_policy: lb_policy.into(),
         lb_config,
         circuit_breakers: Some(circuit_breakers(listener)),
-        health_checks: policy.health_check.iter().map(health::check).collect(),
+        health_checks: policy
+            .health_check
+            .iter()
+            .map(|check| health::check(check, plain.clone()))
+            .collect(),
+        transport_socket_matches: plain.clone().map(proxy_protocol::without).into_iter().collect(),
         typed_extension_protocol_options: policy.health_check.iter().filter_map(health::protocol).collect(),
         transport_socket: sends_header(listener).then(proxy_protocol::socket),
         common_lb_config: Some(CommonLbConfig {

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
 use envoy_types::pb::envoy::r#type::v3::Int64Range;
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, Struct};
 use prost::Name;
 
 use super::{any, number, seconds};
@@ -19,7 +19,8 @@ use crate::ir::{HealthCheck, Probe};
 /// Each question waits up to this share of the interval longer, or all Envoys of a fleet would ask a node at once.
 const JITTER_PERCENT: u32 = 20;
 
-pub(super) fn check(health_check: &HealthCheck) -> Message {
+/// `plain` picks, by these criteria, a transport socket without a PROXY header.
+pub(super) fn check(health_check: &HealthCheck, plain: Option<Struct>) -> Message {
     let HealthCheck {
         probe,
         // In the endpoints.
@@ -38,6 +39,7 @@ pub(super) fn check(health_check: &HealthCheck) -> Message {
         healthy_threshold: number(healthy_threshold.get()),
         unhealthy_threshold: number(unhealthy_threshold.get()),
         health_checker: Some(checker(probe)),
+        transport_socket_match_criteria: plain,
         ..Default::default()
     }
 }

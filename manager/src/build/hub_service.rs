@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::meta;
 use api::names::{PortNumber, derived_name};
 use api::v1alpha1::{ExternalTrafficPolicy, LoadBalancer, LoadBalancerType, Protocol};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -87,7 +88,7 @@ pub fn service(input: &HubService<'_>) -> Service {
             load_balancer_class: class.filter(|_| external).map(str::to_owned),
             allocate_load_balancer_node_ports: external.then_some(*allocate_node_ports),
             external_traffic_policy: external_traffic_policy(lb).filter(|_| external).map(policy),
-            load_balancer_source_ranges: Some(lb.spec.source_ranges.clone())
+            load_balancer_source_ranges: Some(source_ranges(lb))
                 .filter(|ranges| external && !ranges.is_empty()),
             selector: Some(envoy::selector(tenant)),
             ports: Some(service_ports(ports)),
@@ -105,6 +106,15 @@ fn with_origin(annotations: &BTreeMap<String, String>, lb: &LoadBalancer) -> BTr
         }
     }
     all
+}
+
+/// Without bits beyond the prefix, which the definition lets through and Services do not.
+fn source_ranges(lb: &LoadBalancer) -> Vec<String> {
+    let canonical = |range: &String| {
+        let parsed = range.parse::<IpNet>();
+        parsed.map_or_else(|_| range.clone(), |range| range.trunc().to_string())
+    };
+    lb.spec.source_ranges.iter().map(canonical).collect()
 }
 
 /// `Local` also where Envoy has to know the client: with `Cluster`, nodes put their own address in its place.
@@ -265,7 +275,7 @@ mod tests {
     fn clients_are_bounded_and_known_only_from_outside() {
         let mut lb = lb("LoadBalancer");
         lb.spec.external_traffic_policy = None;
-        lb.spec.source_ranges = vec!["192.0.2.0/24".into()];
+        lb.spec.source_ranges = vec!["192.0.2.7/24".into()];
         let ports = [port("http", 80, Protocol::TCP, 10000)];
         let spec = built(&lb, &ports, None).spec.unwrap();
         assert_eq!(

@@ -54,7 +54,7 @@ fn health_check() -> impl Strategy<Value = Value> {
         ("type", text(&["TCP", "HTTP", "GRPC", "None"])),
         ("port", number(1..=65_535)),
         ("intervalSeconds", number(1..=300)),
-        ("timeoutSeconds", number(1..=300)),
+        ("timeoutSeconds", number(1..=10)),
         ("healthyThreshold", number(1..=10)),
         ("unhealthyThreshold", number(1..=10)),
         (

@@ -24,7 +24,7 @@ use gateway_semantics::{Event, Outcome as Evaluated, Settings, Snapshot, evaluat
 use jiff::Timestamp;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
-use crate::convert::nodes::{Addresses, NodeAddressType, convert};
+use crate::convert::nodes::{Addresses, NodeChoice, convert};
 use crate::metrics::GatewayMetrics;
 pub use answers::{Answers, Prober, Settling, Target, TcpProber};
 pub use former::Writers;
@@ -56,8 +56,8 @@ pub struct GatewayApi {
     pub refusals: Refusals,
     /// Whether nodes answer for new shadow Services.
     pub answers: Answers,
-    /// Which address of a node they are asked at.
-    pub address_type: NodeAddressType,
+    /// Which nodes are asked, and at which address.
+    pub choice: NodeChoice,
     /// Shadow Services that nobody needs any more.
     pub lingering: Lingering,
     /// Who wrote the status of what may have been ours.
@@ -134,7 +134,7 @@ impl GatewayApi {
     fn settling(&self, snapshot: &Snapshot) -> Settling {
         let addresses = || {
             let nodes = self.stores.nodes.snapshot();
-            match convert(nodes.iter().map(AsRef::as_ref), self.address_type).addresses {
+            match convert(nodes.iter().map(AsRef::as_ref), &self.choice).addresses {
                 Addresses::Publish(addresses) => addresses,
                 Addresses::Keep => Vec::new(),
             }

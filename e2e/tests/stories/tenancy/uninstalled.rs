@@ -9,7 +9,7 @@ use e2e::wait::seconds;
 use e2e::{echo, product};
 
 use crate::support::ccm;
-use crate::support::served::Served;
+use crate::support::served::{Served, only_ready_envoys};
 use crate::support::tenant::{Tenant, nothing_left, served_again};
 use crate::support::{Scratch, answered, gateway_address, gone, hub_namespace, lab, service_address, tidy};
 
@@ -111,6 +111,8 @@ fn a_tenant_leaves_in_the_known_order_and_comes_back_by_a_new_installation() {
     let l4 = || service_address(tenant, ns, "web");
     let l7 = || gateway_address(tenant, ns, "edge");
     let installed = Installed::of(hub, tenant);
+    l4();
+    only_ready_envoys(tenant);
     let streams = [(l4(), None), (l7(), Some(HOST))].map(|(address, host)| {
         let url = format!("http://{address}/");
         answered(&url, host);

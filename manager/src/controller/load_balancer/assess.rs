@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::{Frontend, Listener, LoadBalancerId, Port};
 
-use super::convert::{Converted, Problem, convert};
+use super::convert::{Converted, Problem, convert, unbounded};
 use crate::build::hub_service;
 use crate::hostnames::HostnameTable;
 use crate::settings::TenantSettings;
@@ -171,6 +171,9 @@ impl View {
                     Verdict::Refuse(disabled())
                 } else if index >= limit {
                     Verdict::Refuse(beyond(limit))
+                } else if let Some(problem) = unbounded(lb) {
+                    // Also where it was served before: what nobody bounds any more must not go on.
+                    Verdict::Refuse(problem)
                 } else {
                     judge(convert(lb, &addresses, settings), service.is_some())
                 };

@@ -99,7 +99,6 @@ pub fn convert(
         .into_iter()
         .flat_map(|protocol| traffic.left_out(protocol));
     let (problem, mut notes) = collected.judge();
-    let problem = problem.or_else(|| unbounded(lb));
     notes.extend(left_out);
     Converted {
         listeners,
@@ -110,7 +109,8 @@ pub fn convert(
 
 /// Source ranges are kept by whatever brings traffic to the hub Service from outside. Inside nobody would keep them, and
 /// serving everybody is not what was asked for.
-fn unbounded(lb: &LoadBalancer) -> Option<Problem> {
+#[must_use]
+pub fn unbounded(lb: &LoadBalancer) -> Option<Problem> {
     let inside = lb.spec.type_ == LoadBalancerType::ClusterIP;
     (inside && !lb.spec.source_ranges.is_empty()).then(|| {
         Problem::new(
@@ -418,9 +418,8 @@ mod tests {
             json!({"type": type_, "sourceRanges": ["192.0.2.0/24"], "ports": [{"port": 80}],
                 "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}]}]})
         };
-        let converted = |type_| convert(&lb(spec(type_)), &BTreeMap::new(), &settings());
-        assert_eq!(converted("LoadBalancer").problem, None);
-        let problem = converted("ClusterIP").problem.unwrap();
+        assert_eq!(unbounded(&lb(spec("LoadBalancer"))), None);
+        let problem = unbounded(&lb(spec("ClusterIP"))).unwrap();
         assert_eq!(problem.reason, reason::REASON_UNSUPPORTED_VALUE);
     }
 

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::v1alpha1::{Limits, LoadBalancer, LoadBalancerSettings, LoadBalancerStatus, Tenant, TenantSpec};
+use api::v1alpha1::{
+    Limits, LoadBalancer, LoadBalancerSettings, LoadBalancerStatus, LoadBalancerType, Tenant, TenantSpec,
+};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use l4_xds::ports::PortRange;
@@ -141,6 +143,17 @@ fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_no
     assert_eq!(planned(&turned).services.len(), 1);
     assert_eq!(turned.assess()[0].frontend().unwrap().listeners[0].backends, []);
     assert_eq!(turned.assess()[0].problem().unwrap().reason, "EndpointNotAllowed");
+}
+
+#[test]
+fn source_ranges_that_nobody_keeps_any_more_take_the_service_away() {
+    let before = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
+    let mut inside = lb("a", 0, 80);
+    inside.spec.type_ = LoadBalancerType::ClusterIP;
+    inside.spec.source_ranges = vec!["192.0.2.0/24".into()];
+    let after = view(settings(|_| ()), vec![inside], applied(&before));
+    assert!(planned(&after).services.is_empty());
+    assert_eq!(after.assess()[0].problem().unwrap().reason, "UnsupportedValue");
 }
 
 #[test]
