@@ -8,40 +8,52 @@ use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 use serde_json::Value;
 
-use super::{Scratch, answered, condition, hub_namespace, lab, service_address};
+use super::{Scratch, answered, condition, hub_namespace, lab, service_address, text};
 
 /// Longest time that a story may take.
 const LIMIT: Duration = seconds(3600);
 
-/// Waits until nothing of a fleet that an earlier story gave up is left: it would answer, and then go.
+/// Waits until nothing of a fleet that an earlier story gave up is left: it would answer, and then go. Its pods may look
+/// well for a moment yet, but belong to a Deployment that is not there any more.
 pub fn only_ready_envoys(tenant: &Cluster) {
     let namespace = hub_namespace(tenant);
-    let is_envoy = |pod: &Value| {
-        pod["metadata"]["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with("envoy-"))
-    };
-    let is_ready = |pod: &Value| {
-        pod["metadata"]["deletionTimestamp"].is_null()
-            && condition(&pod["status"]["conditions"], "Ready")["status"] == "True"
-    };
     until(
         format!("the Envoys of {namespace} to be ready, and none to be going"),
         seconds(120),
         || {
-            let mut pods = lab()
-                .hub
-                .list(&["pods", "-n", namespace])
+            let hub = lab().hub;
+            let fleet = hub
+                .get(&["deployment", "-n", namespace, "envoy"])
                 .map_err(|e| e.to_string())?;
+            let sets = hub
+                .list(&["replicasets", "-n", namespace])
+                .map_err(|e| e.to_string())?;
+            let own: Vec<_> = sets
+                .iter()
+                .filter(|set| set["metadata"]["ownerReferences"][0]["uid"] == fleet["metadata"]["uid"])
+                .map(|set| &set["metadata"]["uid"])
+                .collect();
+            let mut pods = hub.list(&["pods", "-n", namespace]).map_err(|e| e.to_string())?;
             pods.retain(is_envoy);
-            if !pods.is_empty() && pods.iter().all(is_ready) {
+            let is_right =
+                |pod: &Value| is_ready(pod) && own.contains(&&pod["metadata"]["ownerReferences"][0]["uid"]);
+            if !pods.is_empty() && pods.iter().all(is_right) {
                 Ok(())
             } else {
-                Err(format!("{} Envoys, not all ready", pods.len()))
+                Err(format!("{} Envoys, not all ready and of the fleet", pods.len()))
             }
         },
     )
     .unwrap();
+}
+
+fn is_envoy(pod: &Value) -> bool {
+    text(&pod["metadata"]["name"]).is_some_and(|name| name.starts_with("envoy-"))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && condition(&pod["status"]["conditions"], "Ready")["status"] == "True"
 }
 
 /// A Service `web` in a namespace of the story's own, with its traffic.
