@@ -28,10 +28,10 @@ use crate::controller::gateway::{
     Answers, Findings, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
 };
 use crate::controller::nodes::Nodes;
-use crate::controller::services::{Services, wants_local};
+use crate::controller::services::Services;
 use crate::controller::{Context, Gate, Told, credential, heartbeat};
 use crate::convert::local::strip_slice;
-use crate::convert::service::ClassPolicy;
+use crate::convert::service::{ClassPolicy, wants_local};
 use crate::hub::credential::Exchange;
 use crate::hub::fault::{Fault, chain};
 use crate::hub::link::{Identity, Link};
@@ -313,17 +313,15 @@ impl Parts {
             &watches,
         );
 
-        let (of_all, of_one) = (
-            LocalHint::new(self, &services, &l4),
-            LocalHint::new(self, &services, &l4),
-        );
+        let of_pods = LocalHint::new(self, &services, &l4);
+        let of_nodes = of_pods.clone();
         let trigger = nodes_driver.handle();
         let nodes = Watch::<Node>::all(self.tenant.clone())
             .modify(strip_node)
             .metrics(&watches)
             .on_event(move |_| {
                 trigger.trigger(());
-                of_all.any();
+                of_nodes.any();
             })
             .spawn(&self.stop);
         let shared_nodes = nodes.clone();
@@ -343,7 +341,7 @@ impl Parts {
             let endpoint_slices = Watch::<EndpointSlice>::all(self.tenant.clone())
                 .modify(strip_slice)
                 .metrics(&watches)
-                .on_event(move |event| of_one.in_namespace(event))
+                .on_event(move |event| of_pods.in_namespace(event))
                 .spawn(&self.stop);
             let controller = Services {
                 context: context.clone(),
@@ -419,6 +417,7 @@ impl Parts {
 
 /// Wakes the loop over Services when something happens that only those with `externalTrafficPolicy: Local` are about:
 /// pods and nodes change far more often than Services.
+#[derive(Clone)]
 struct LocalHint {
     services: Watched<Service>,
     class_policy: ClassPolicy,

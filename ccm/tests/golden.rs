@@ -1,4 +1,8 @@
 //! One case, one behaviour: a tenant Service in, what is wanted on the hub and what is told out.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows these in test functions only, and here the helpers are tests too"
+)]
 
 use api::v1alpha1::{AnnotationSettings, EndpointAddress};
 use k8s_openapi::api::core::v1::Service;
@@ -14,6 +18,12 @@ fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
         has_nodes: true,
         local: &Local::Unknown,
     }
+}
+
+/// The Service of a case.
+fn case(name: &str) -> Service {
+    let file = format!("{}/tests/cases/{name}.in.yaml", env!("CARGO_MANIFEST_DIR"));
+    serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 /// Service `shop/web` has pods on one of two nodes.
@@ -63,11 +73,7 @@ fn each_service_case_becomes_what_its_snapshot_says() {
 
 #[test]
 fn with_the_class_flag_a_service_without_class_is_not_ours() {
-    let text = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/cases/tcp-and-udp-on-one-port-number.in.yaml"
-    ));
-    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let service = case("tcp-and-udp-on-one-port-number");
     let annotations = AnnotationSettings::default();
     let settings = Settings {
         class_policy: ClassPolicy::OursOnly,
@@ -78,11 +84,7 @@ fn with_the_class_flag_a_service_without_class_is_not_ours() {
 
 #[test]
 fn a_cluster_without_nodes_is_told_on_the_service_and_served_all_the_same() {
-    let text = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/cases/class-kubelb-is-ours.in.yaml"
-    ));
-    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let service = case("class-kubelb-is-ours");
     let annotations = AnnotationSettings::default();
     let conversion = convert(
         &service,
@@ -97,11 +99,7 @@ fn a_cluster_without_nodes_is_told_on_the_service_and_served_all_the_same() {
 
 #[test]
 fn a_service_of_local_traffic_waits_while_nothing_is_known_of_the_nodes() {
-    let text = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/cases/traffic-policy-local-and-client-affinity-are-carried.in.yaml"
-    ));
-    let service: Service = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let service = case("traffic-policy-local-and-client-affinity-are-carried");
     let annotations = AnnotationSettings::default();
     assert_eq!(convert(&service, &settings(&annotations)).wanted, Wanted::Hold);
 }

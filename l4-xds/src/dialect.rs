@@ -8,9 +8,7 @@ mod world;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
 use crate::snapshot::Snapshot;
 use crate::subscription::Response;
@@ -64,27 +62,6 @@ impl Dialect for Delta {
     }
 
     fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {
-        request.node.as_ref()
-    }
-}
-
-impl Dialect for World {
-    type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
-
-    fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) {
-        self.on_snapshot(snapshot);
-    }
-
-    fn hear(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
-        self.hear(request)
-    }
-
-    fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
-        self.say(response)
-    }
-
-    fn node(request: &DiscoveryRequest) -> Option<&Node> {
         request.node.as_ref()
     }
 }

@@ -12,11 +12,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use controller_kit::test_support::envoy_binary;
 use l4_xds::ir::{Address, Backend, Balancing, Breaker, HealthCheck, Policy, Probe, Protocol, Seconds};
 use l4_xds::server::Limits;
 use support::control_plane::{Running, fleet_key};
 use support::echo;
-use support::envoy::{Envoy, ask_tcp, ask_udp, binary, free_port, get, talk};
+use support::envoy::{Envoy, ask_tcp, ask_udp, free_port, get, talk};
 use support::pki::Ca;
 use support::setup::{FLEET, Setup, programmed, tcp, to};
 use support::{frontend, id, listener, port, snapshot};
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_is_ready_only_with_its_configuration_and_then_serves_tcp_and_udp() {
-    let Some(binary) = binary("TCP and UDP") else {
+    let Some(binary) = envoy_binary("TCP and UDP") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -148,7 +149,7 @@ fn policies() -> Vec<Policy> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_accepts_everything_that_the_translation_can_say() {
-    let Some(binary) = binary("all of the translation") else {
+    let Some(binary) = envoy_binary("all of the translation") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -184,7 +185,7 @@ async fn envoy_accepts_everything_that_the_translation_can_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_that_change_move_new_connections_and_touch_nothing_else() {
-    let Some(binary) = binary("endpoint changes") else {
+    let Some(binary) = envoy_binary("endpoint changes") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -216,7 +217,9 @@ async fn endpoints_that_change_move_new_connections_and_touch_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_load_balancer_takes_no_new_connections_and_keeps_open_ones() {
-    let Some(binary) = binary("removal") else { return };
+    let Some(binary) = envoy_binary("removal") else {
+        return;
+    };
     let mut setup = Setup::start(binary, Limits::default()).await;
     let (web, gone, stays) = (echo::tcp("web").await, free_port().await, free_port().await);
     setup
@@ -243,7 +246,7 @@ async fn a_removed_load_balancer_takes_no_new_connections_and_keeps_open_ones() 
 /// Without our sending the endpoints again, the changed cluster would warm until its fetch timeout of 15 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_cluster_is_in_use_at_once() {
-    let Some(binary) = binary("cluster changes") else {
+    let Some(binary) = envoy_binary("cluster changes") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -283,7 +286,9 @@ async fn a_changed_cluster_is_in_use_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_that_envoy_cannot_bind_is_blamed_on_its_load_balancer_and_others_work() {
-    let Some(binary) = binary("NACK") else { return };
+    let Some(binary) = envoy_binary("NACK") else {
+        return;
+    };
     let mut setup = Setup::start(binary, Limits::default()).await;
     let web = echo::tcp("web").await;
     let (old, new) = (free_port().await, free_port().await);
@@ -337,7 +342,7 @@ async fn a_listener_that_envoy_cannot_bind_is_blamed_on_its_load_balancer_and_ot
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_serves_on_without_a_control_plane_and_a_new_one_pushes_nothing() {
-    let Some(binary) = binary("control plane restart") else {
+    let Some(binary) = envoy_binary("control plane restart") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -376,7 +381,7 @@ async fn envoy_serves_on_without_a_control_plane_and_a_new_one_pushes_nothing() 
 /// Old and new CA overlap; afterwards only the new one counts, on both sides. Neither side restarts.
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_replaced_without_a_restart() {
-    let Some(binary) = binary("certificate rotation") else {
+    let Some(binary) = envoy_binary("certificate rotation") else {
         return;
     };
     let limits = Limits {
@@ -431,7 +436,7 @@ async fn serials(envoy: &Envoy) -> Option<BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_that_speaks_state_of_the_world_is_served_alike() {
-    let Some(binary) = binary("state of the world") else {
+    let Some(binary) = envoy_binary("state of the world") else {
         return;
     };
     let ca = Ca::new("xds");

@@ -10,10 +10,11 @@ mod support;
 
 use std::num::NonZeroU32;
 
+use controller_kit::test_support::envoy_binary;
 use l4_xds::ir::{Frontend, HealthCheck, Policy, Probe, Protocol, Seconds};
 use l4_xds::server::Limits;
 use support::echo::{self, Echo};
-use support::envoy::{ask_tcp, ask_udp, binary, free_port, talk};
+use support::envoy::{ask_tcp, ask_udp, free_port, talk};
 use support::setup::{Setup, tcp, to};
 use support::{frontend, listener, port};
 use tokio::net::TcpStream;
@@ -29,7 +30,7 @@ fn with(policy: Policy, envoy_port: u16, backend: &Echo) -> Frontend {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_with_proxy_protocol_is_told_the_client_before_the_first_byte() {
-    let Some(binary) = binary("PROXY protocol") else {
+    let Some(binary) = envoy_binary("PROXY protocol") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -54,7 +55,7 @@ async fn a_backend_with_proxy_protocol_is_told_the_client_before_the_first_byte(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_are_closed_and_those_within_go_on() {
-    let Some(binary) = binary("limits of connections") else {
+    let Some(binary) = envoy_binary("limits of connections") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -80,7 +81,7 @@ async fn connections_beyond_the_limit_are_closed_and_those_within_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_udp_session_beyond_the_limit_gets_nothing() {
-    let Some(binary) = binary("limits of UDP sessions") else {
+    let Some(binary) = envoy_binary("limits of UDP sessions") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;
@@ -96,7 +97,7 @@ async fn a_udp_session_beyond_the_limit_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_not_well_gets_no_connection_while_another_is() {
-    let Some(binary) = binary("health checks") else {
+    let Some(binary) = envoy_binary("health checks") else {
         return;
     };
     let mut setup = Setup::start(binary, Limits::default()).await;

@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::config::endpoint::v3 as eds;
 use envoy_types::pb::envoy::config::listener::v3 as lds;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use l4_xds::dialect::{Said, World};
+use l4_xds::dialect::{Dialect, Said, World};
 use l4_xds::ir::{Balancing, Frontend};
 use l4_xds::snapshot::ResourceType::{self, Cluster, Endpoint, Listener};
 use l4_xds::snapshot::Snapshot;

@@ -5,6 +5,7 @@
 mod memory;
 mod patch;
 mod path;
+mod real;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use memory::MemoryApi;
+pub use real::envoy_binary;
 
 /// A request as the API server sees it; serialize it for snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize)]

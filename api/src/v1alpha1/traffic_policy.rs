@@ -3,7 +3,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::traffic_policy_bound as bound;
 use crate::names::PortNumber;
+
+/// Upper bounds of the fields; lower ones are 1. Whoever fills the fields from other words keeps them too, since a
+/// LoadBalancer is refused as a whole beyond them.
+pub mod traffic_policy_bound {
+    /// `connectTimeoutSeconds`.
+    pub const CONNECT_SECONDS: u32 = 60;
+    /// `idleTimeoutSeconds` and `udpIdleTimeoutSeconds`.
+    pub const IDLE_SECONDS: u32 = 86_400;
+    /// Every number of connections.
+    pub const CONNECTIONS: u32 = 1_000_000;
+    /// `healthCheck.intervalSeconds`.
+    pub const INTERVAL_SECONDS: u32 = 300;
+    /// `healthCheck.timeoutSeconds`.
+    pub const ANSWER_SECONDS: u32 = 10;
+    /// Both thresholds of a health check.
+    pub const THRESHOLD: u32 = 10;
+    /// Entries of `healthCheck.http.expectedStatuses`.
+    pub const STATUSES: usize = 16;
+    /// Characters of `healthCheck.http.path`.
+    pub const PATH: usize = 1024;
+    /// Characters of `healthCheck.grpc.service`.
+    pub const SERVICE: usize = 253;
+}
+
+/// Host and port, as in a Host header.
+const AUTHORITY: &str = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$";
 
 /// How connections are handled. Each field that a LoadBalancer leaves out is taken from its Tenant, then from the
 /// Config; where nobody says, what stands at the field holds.
@@ -15,20 +42,20 @@ pub struct TrafficPolicy {
     pub load_balancing: Option<LoadBalancingAlgorithm>,
     /// How long a backend may take to accept a connection, in seconds. 5 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 60))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::CONNECT_SECONDS))]
     pub connect_timeout_seconds: Option<u32>,
     /// When a TCP connection without traffic is closed, in seconds. 3600 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 86400))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::IDLE_SECONDS))]
     pub idle_timeout_seconds: Option<u32>,
     /// When a UDP session without a datagram is forgotten, in seconds. 60 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 86400))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::IDLE_SECONDS))]
     pub udp_idle_timeout_seconds: Option<u32>,
     /// Connections of clients at one time, for each port and each Envoy. Further ones are closed; of UDP, the
     /// datagrams of further sessions are dropped. No limit unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 1_000_000))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::CONNECTIONS))]
     pub max_connections: Option<u32>,
     /// Bounds towards the backends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,11 +82,11 @@ pub enum LoadBalancingAlgorithm {
 pub struct CircuitBreaker {
     /// Connections at one time; a client beyond them is closed. No bound unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 1_000_000))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::CONNECTIONS))]
     pub max_connections: Option<u32>,
     /// Connections that are being opened at one time. No bound unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 1_000_000))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::CONNECTIONS))]
     pub max_pending_connections: Option<u32>,
 }
 
@@ -76,20 +103,20 @@ pub struct HealthCheck {
     pub port: Option<PortNumber>,
     /// Seconds between two questions of one Envoy. 10 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 300))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::INTERVAL_SECONDS))]
     pub interval_seconds: Option<u32>,
     /// Seconds for an answer. 5 unless told. An Envoy puts a new or changed port into use when every node has answered
     /// once or has not in this time, and takes no other change meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 10))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::ANSWER_SECONDS))]
     pub timeout_seconds: Option<u32>,
     /// So many good answers in a row make a backend well. 2 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 10))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::THRESHOLD))]
     pub healthy_threshold: Option<u32>,
     /// So many bad answers in a row make it unwell. 3 unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<i32>", range(min = 1, max = 10))]
+    #[schemars(with = "Option<i32>", range(min = 1, max = bound::THRESHOLD))]
     pub unhealthy_threshold: Option<u32>,
     /// For the type `HTTP`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,18 +146,18 @@ pub enum HealthCheckType {
 pub struct HttpHealthCheck {
     /// Path. `/` unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(max = bound::PATH), regex(pattern = r"^/[!-~]*$"))]
     pub path: Option<String>,
     /// Host header, with a port if there is to be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 259),
-        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$")
+        regex(pattern = AUTHORITY)
     )]
     pub host: Option<String>,
     /// Status codes that are good. 200 alone unless told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<i32>", length(max = 16), inner(range(min = 100, max = 599)))]
+    #[schemars(with = "Vec<i32>", length(max = bound::STATUSES), inner(range(min = 100, max = 599)))]
     pub expected_statuses: Vec<u16>,
 }
 
@@ -140,13 +167,13 @@ pub struct HttpHealthCheck {
 pub struct GrpcHealthCheck {
     /// Service that is asked about. The server as a whole unless told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = r"^[A-Za-z0-9._/-]*$"))]
+    #[schemars(length(max = bound::SERVICE), regex(pattern = r"^[A-Za-z0-9._/-]*$"))]
     pub service: Option<String>,
     /// `:authority` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 259),
-        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$")
+        regex(pattern = AUTHORITY)
     )]
     pub authority: Option<String>,
 }

@@ -25,9 +25,7 @@ use crate::FIELD_MANAGER;
 use crate::convert::local::Local;
 use crate::convert::nodes::{NodeChoice, by_name};
 use crate::convert::origin::Origin;
-use crate::convert::service::{
-    ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert, is_claimed, is_local,
-};
+use crate::convert::service::{ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert, wants_local};
 use crate::hub::refusal::Refusal;
 use crate::metrics::KindMetrics;
 use crate::notice::{Notice, reason};
@@ -151,10 +149,13 @@ impl Services {
 
     /// Where the pods of those Services are that want it known; costs nothing where there is none.
     fn local(&self, services: &[Arc<Service>]) -> Local {
-        let asking: BTreeSet<(String, String)> = services
+        let asking: BTreeSet<(&str, &str)> = services
             .iter()
             .filter(|service| wants_local(service, self.class_policy))
-            .map(|service| (service.namespace().unwrap_or_default(), service.name_any()))
+            .filter_map(|service| {
+                let metadata = &service.metadata;
+                Some((metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+            })
             .collect();
         let known = Synced::of(&[&self.nodes, &self.endpoint_slices]);
         if asking.is_empty() || known.is_none() {
@@ -162,15 +163,13 @@ impl Services {
         }
         let nodes = self.nodes.snapshot();
         let addresses = by_name(nodes.iter().map(AsRef::as_ref), &self.choice);
-        let slices: Vec<_> = asking
-            .iter()
-            .map(|(namespace, _)| namespace.as_str())
-            .collect::<BTreeSet<_>>()
+        let namespaces: BTreeSet<&str> = asking.iter().map(|(namespace, _)| *namespace).collect();
+        let slices: Vec<_> = namespaces
             .into_iter()
             .flat_map(|namespace| self.endpoint_slices.in_namespace(namespace))
             .collect();
         Local::of(addresses, &slices, |namespace, name| {
-            asking.contains(&(namespace.to_owned(), name.to_owned()))
+            asking.contains(&(namespace, name))
         })
     }
 
@@ -352,12 +351,6 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
-}
-
-/// A Service of ours whose traffic may go to nodes with a pod of it only.
-#[must_use]
-pub fn wants_local(service: &Service, policy: ClassPolicy) -> bool {
-    is_claimed(service, policy) && service.spec.as_ref().is_some_and(is_local)
 }
 
 /// Namespaces with Services of ours, or with something that could not be changed.

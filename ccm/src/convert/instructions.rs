@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use api::meta::PROXY_PROTOCOL;
 use api::names::PortNumber;
+use api::v1alpha1::traffic_policy_bound as bound;
 use api::v1alpha1::{
     CircuitBreaker, GrpcHealthCheck, HealthCheck, HealthCheckType, HttpHealthCheck, LoadBalancingAlgorithm,
     ProxyProtocol, TrafficPolicy,
@@ -21,14 +22,13 @@ const PREFIX: &str = "kubelb.k8c.io/";
 /// Begins the keys about health checks, after [`PREFIX`].
 const HEALTH_CHECK: &str = "health-check-";
 
-const LIMIT: RangeInclusive<u32> = 1..=1_000_000;
-const IDLE: RangeInclusive<u32> = 1..=86_400;
-const CONNECT: RangeInclusive<u32> = 1..=60;
-const INTERVAL: RangeInclusive<u32> = 1..=300;
-const ANSWER: RangeInclusive<u32> = 1..=10;
-const THRESHOLD: RangeInclusive<u32> = 1..=10;
-const MAX_STATUSES: usize = 16;
-const MAX_PATH: usize = 1024;
+const LIMIT: RangeInclusive<u32> = 1..=bound::CONNECTIONS;
+const IDLE: RangeInclusive<u32> = 1..=bound::IDLE_SECONDS;
+const CONNECT: RangeInclusive<u32> = 1..=bound::CONNECT_SECONDS;
+const INTERVAL: RangeInclusive<u32> = 1..=bound::INTERVAL_SECONDS;
+const ANSWER: RangeInclusive<u32> = 1..=bound::ANSWER_SECONDS;
+const THRESHOLD: RangeInclusive<u32> = 1..=bound::THRESHOLD;
+/// Longest host name.
 const MAX_NAME: usize = 253;
 
 /// What a Service says about its connections.
@@ -193,12 +193,17 @@ fn statuses(text: &str) -> Result<Vec<u16>, String> {
             .filter(|status| (100..=599).contains(status))
     });
     let all: Option<Vec<u16>> = each.collect();
-    all.filter(|all| all.len() <= MAX_STATUSES)
-        .ok_or_else(|| format!("at most {MAX_STATUSES} status codes are wanted, such as 200,204"))
+    all.filter(|all| all.len() <= bound::STATUSES).ok_or_else(|| {
+        format!(
+            "at most {} status codes are wanted, such as 200,204",
+            bound::STATUSES
+        )
+    })
 }
 
 fn path(text: &str) -> Result<(), String> {
-    let legal = text.starts_with('/') && text.len() <= MAX_PATH && text.bytes().all(|b| b.is_ascii_graphic());
+    let legal =
+        text.starts_with('/') && text.len() <= bound::PATH && text.bytes().all(|b| b.is_ascii_graphic());
     legal
         .then_some(())
         .ok_or_else(|| "a path is wanted, such as /healthz".to_owned())
@@ -206,7 +211,7 @@ fn path(text: &str) -> Result<(), String> {
 
 fn grpc_service(text: &str) -> Result<(), String> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-');
-    (text.len() <= MAX_NAME && text.bytes().all(legal))
+    (text.len() <= bound::SERVICE && text.bytes().all(legal))
         .then_some(())
         .ok_or_else(|| "the name of a gRPC service is wanted, such as shop.Cart".to_owned())
 }

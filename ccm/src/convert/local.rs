@@ -15,10 +15,10 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 pub type NodeAddresses = BTreeMap<String, Vec<EndpointAddress>>;
 
 /// What is known of where the pods of Services are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Local {
-    /// Nothing: no node is ready, which is more likely a fault of the control plane than of the nodes.
-    #[default]
+    /// Nothing: it is not looked at, or not seen whole yet, or no node is ready, which is more likely a fault of the
+    /// control plane than of the nodes.
     Unknown,
     /// Names of nodes by namespace and name of the Service, and where those nodes are.
     Known {

@@ -177,9 +177,13 @@ fn targets(
     Some(Targets::These(addresses))
 }
 
-/// True where only nodes with a pod of the Service take its traffic.
+/// A Service of ours whose traffic may go to nodes with a pod of it only.
 #[must_use]
-pub fn is_local(spec: &ServiceSpec) -> bool {
+pub fn wants_local(service: &Service, policy: ClassPolicy) -> bool {
+    is_claimed(service, policy) && service.spec.as_ref().is_some_and(is_local)
+}
+
+fn is_local(spec: &ServiceSpec) -> bool {
     spec.external_traffic_policy.as_deref() == Some("Local")
 }
 

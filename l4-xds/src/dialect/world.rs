@@ -9,11 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
 };
 
-use super::Said;
+use super::{Dialect, Said};
 use crate::snapshot::{Resource, ResourceName, ResourceType, Resources, Snapshot};
 use crate::subscription::{Response, WILDCARD};
 
@@ -42,14 +43,15 @@ struct Told {
     in_flight: Option<(String, Held)>,
 }
 
-impl World {
-    /// Takes a new snapshot.
-    pub fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) {
+impl Dialect for World {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>) {
         self.snapshot = snapshot;
     }
 
-    /// What a request means in delta.
-    pub fn hear(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
+    fn hear(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
         let DiscoveryRequest {
             version_info,
             node,
@@ -94,8 +96,7 @@ impl World {
         delta
     }
 
-    /// What a response is in the state of the world.
-    pub fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
+    fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
         let Response {
             ty,
             nonce,
@@ -133,6 +134,12 @@ impl World {
         Said::Send(message)
     }
 
+    fn node(request: &DiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+}
+
+impl World {
     fn told(&mut self, ty: ResourceType) -> &mut Told {
         match ty {
             ResourceType::Cluster => &mut self.clusters,

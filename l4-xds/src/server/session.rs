@@ -88,10 +88,10 @@ impl<D: Dialect> Session<D> {
                 Said::Send(message) => self.outbound.reserve().await?.send(Ok(message)),
                 Said::Unsaid(answer) => {
                     stream.on_request(*answer);
+                    self.reporter.report(stream.take_changes());
                 }
             }
         }
-        self.reporter.report(stream.take_changes());
         Ok(())
     }
 

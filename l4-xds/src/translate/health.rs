@@ -47,6 +47,9 @@ pub(super) fn check(health_check: &HealthCheck, plain: Option<Struct>) -> Messag
 /// The protocol that a question is asked in, where it is not the one that Envoy takes for granted. By the key of the
 /// options that say so; nothing but health checks speaks HTTP here.
 pub(super) fn protocol(health_check: &HealthCheck) -> Option<(String, Any)> {
+    if !matches!(health_check.probe, Probe::Grpc { .. }) {
+        return None;
+    }
     let http2 = ExplicitHttpConfig {
         protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
             Http2ProtocolOptions::default(),
@@ -56,8 +59,7 @@ pub(super) fn protocol(health_check: &HealthCheck) -> Option<(String, Any)> {
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(http2)),
         ..Default::default()
     };
-    let name = HttpProtocolOptions::full_name();
-    matches!(health_check.probe, Probe::Grpc { .. }).then(|| (name, any(&options)))
+    Some((HttpProtocolOptions::full_name(), any(&options)))
 }
 
 fn checker(probe: &Probe) -> HealthChecker {

@@ -1,9 +1,8 @@
 //! A real Envoy, started from our bootstrap files. Its binary comes from `KUBELB_ENVOY_BIN`.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,22 +15,6 @@ use tokio::process::{Child, Command};
 use super::control_plane::PATIENCE;
 use super::pki::{Pair, SERVER_NAME};
 use super::port;
-
-/// The binary, or a loud word that the test did not run.
-pub fn binary(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("KUBELB_ENVOY_BIN") {
-        return Some(path.into());
-    }
-    let required = std::env::var("KUBELB_REQUIRE_REAL").is_ok_and(|value| value == "1");
-    assert!(
-        !required,
-        "KUBELB_REQUIRE_REAL=1, but KUBELB_ENVOY_BIN does not say where Envoy is"
-    );
-    // Not `eprintln!`, which the test harness keeps to itself when a test passes.
-    let words = format!("NOT RUN: {test}: KUBELB_ENVOY_BIN does not say where Envoy is\n");
-    std::io::stderr().write_all(words.as_bytes()).unwrap();
-    None
-}
 
 pub struct Envoy {
     pub admin: u16,

@@ -1,7 +1,7 @@
-//! Asks a real Envoy whether it takes a configuration. Its binary comes from `KUBELB_ENVOY_BIN`.
+//! Asks a real Envoy whether it takes a configuration.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use envoy_types::pb::envoy::config::bootstrap::v3::Bootstrap;
@@ -13,22 +13,6 @@ use envoy_types::pb::envoy::config::listener::v3::Listener;
 use l4_xds::snapshot::{ResourceName, ResourceType, Snapshot};
 use l4_xds::{Frontend, Settings, translate};
 use prost::Message;
-
-/// The binary, or a loud word that the test did not run.
-pub fn envoy(test: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("KUBELB_ENVOY_BIN") {
-        return Some(path.into());
-    }
-    let required = std::env::var("KUBELB_REQUIRE_REAL").is_ok_and(|value| value == "1");
-    assert!(
-        !required,
-        "KUBELB_REQUIRE_REAL=1, but KUBELB_ENVOY_BIN does not say where Envoy is"
-    );
-    // Not `eprintln!`, which the test harness keeps to itself when a test passes.
-    let words = format!("NOT RUN: {test}: KUBELB_ENVOY_BIN does not say where Envoy is\n");
-    std::io::stderr().write_all(words.as_bytes()).unwrap();
-    None
-}
 
 /// Envoy's words if it does not take these.
 pub fn validate(envoy: &Path, frontends: &[Frontend]) -> Result<(), String> {

@@ -12,6 +12,7 @@ mod spec;
 use std::sync::Arc;
 
 use api::v1alpha1::{Addresses, LoadBalancer, Tenant};
+use controller_kit::test_support::envoy_binary;
 use kubelb_manager::controller::load_balancer::assess::View;
 use kubelb_manager::controller::load_balancer::plan::plan;
 use kubelb_manager::settings::merge;
@@ -85,7 +86,7 @@ fn of_many_specs_at_least_half_are_accepted_and_envoy_takes_every_one() {
         "{} of {SEEDED} specs are accepted",
         frontends.len()
     );
-    let Some(envoy) = bootstrap::envoy("arbitrary LoadBalancers") else {
+    let Some(envoy) = envoy_binary("arbitrary LoadBalancers") else {
         return;
     };
     if bootstrap::validate(&envoy, &frontends).is_ok() {

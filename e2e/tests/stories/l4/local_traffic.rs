@@ -8,7 +8,9 @@ use e2e::echo;
 use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 
-use crate::support::{Scratch, answered, hub_namespace, lab, service_address, text, tidy, uid};
+use crate::support::{
+    Scratch, answered, hub_namespace, is_ready, lab, more_requests, service_address, text, tidy, uid,
+};
 
 /// A node that takes no new pods until this is dropped.
 struct Cordoned<'a>(&'a Cluster, String);
@@ -77,14 +79,7 @@ fn with_local_traffic_only_the_nodes_of_ready_pods_are_sent_to() {
 #[track_caller]
 fn all_answered(url: &str) {
     let stream = Stream::begin(url.to_owned(), None, Duration::from_millis(10), seconds(60));
-    until("fifty requests", seconds(60), || {
-        if stream.sent() >= 50 {
-            Ok(())
-        } else {
-            Err(format!("{}", stream.sent()))
-        }
-    })
-    .unwrap();
+    more_requests(&stream, 50, "in a row");
     assert_eq!(stream.end().failures, Vec::<String>::new());
 }
 
@@ -93,13 +88,9 @@ fn nodes_of_pods(tenant: &Cluster, namespace: &str) -> Result<BTreeSet<String>, 
     let pods = tenant
         .list(&["pods", "-n", namespace, "-l", "app=web"])
         .map_err(|e| e.to_string())?;
-    let is_ready = |pod: &&serde_json::Value| {
-        let ready = crate::support::condition(&pod["status"]["conditions"], "Ready");
-        ready["status"] == "True" && pod["metadata"]["deletionTimestamp"].is_null()
-    };
     Ok(pods
         .iter()
-        .filter(is_ready)
+        .filter(|pod| is_ready(pod))
         .filter_map(|pod| text(&pod["status"]["hostIP"]))
         .collect())
 }

@@ -8,7 +8,7 @@ use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 use e2e::{echo, node};
 
-use crate::support::{Scratch, answered, condition, hub_namespace, lab, service_address};
+use crate::support::{Scratch, answered, condition, hub_namespace, lab, more_requests, service_address};
 
 /// Selects nodes that a load balancer may send to.
 const EXCLUDED: &str = "!node.kubernetes.io/exclude-from-external-load-balancers";
@@ -77,10 +77,10 @@ fn a_node_that_leaves_is_taken_out_and_taken_back_when_it_returns() {
     let used = Used::begin("l4-nodes", &lab);
     let away = node::remove(&lab.lab, used.tenant, &used.victim).unwrap();
     used.published(used.serving - 1, seconds(60));
-    requests(&used.stream, 100, "while the node is away");
+    more_requests(&used.stream, 100, "while the node is away");
     away.bring_back(used.tenant).unwrap();
     used.published(used.serving, seconds(120));
-    requests(&used.stream, 100, "with the node back");
+    more_requests(&used.stream, 100, "with the node back");
     used.went_on();
 }
 
@@ -104,24 +104,10 @@ fn a_node_that_turns_not_ready_is_out_within_five_seconds() {
     })
     .unwrap();
     used.published(used.serving - 1, seconds(5));
-    requests(&used.stream, 100, "while the node is not ready");
+    more_requests(&used.stream, 100, "while the node is not ready");
     away.bring_back(used.tenant).unwrap();
     used.published(used.serving, seconds(120));
     used.went_on();
-}
-
-/// Waits until `count` more requests have been sent.
-fn requests(stream: &Stream, count: u64, when: &str) {
-    let wanted = stream.sent() + count;
-    until(format!("{count} requests {when}"), seconds(60), || {
-        let sent = stream.sent();
-        if sent >= wanted {
-            Ok(())
-        } else {
-            Err(format!("{sent} of {wanted}"))
-        }
-    })
-    .unwrap();
 }
 
 fn addresses(hub: &Cluster, tenant: &Cluster, wanted: usize) -> Result<(), String> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
 use e2e::product;
-use e2e::traffic::{self, Echo};
+use e2e::traffic::{self, Echo, Stream};
 use e2e::wait::{seconds, until};
 use serde_json::Value;
 
@@ -174,6 +174,21 @@ pub fn status_within(url: &str, host: &str, status: u16, limit: Duration, since:
     );
 }
 
+/// Waits until `count` more requests have been sent.
+#[track_caller]
+pub fn more_requests(stream: &Stream, count: u64, when: &str) {
+    let wanted = stream.sent() + count;
+    until(format!("{count} requests {when}"), seconds(60), || {
+        let sent = stream.sent();
+        if sent >= wanted {
+            Ok(())
+        } else {
+            Err(format!("{sent} of {wanted}"))
+        }
+    })
+    .unwrap();
+}
+
 /// Waits until requests are answered by a pod of `namespace`, and gives the answer.
 #[track_caller]
 pub fn answered(url: &str, host: Option<&str>) -> Echo {
@@ -211,6 +226,12 @@ pub fn condition(conditions: &Value, type_: &str) -> Value {
         .as_array()
         .and_then(|list| list.iter().find(|c| c["type"] == type_));
     found.cloned().unwrap_or(Value::Null)
+}
+
+/// A pod that is ready and not on its way out.
+pub fn is_ready(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && condition(&pod["status"]["conditions"], "Ready")["status"] == "True"
 }
 
 /// Waits until the conditions of a route's one parent are `right`, which is told the route and its conditions.

@@ -8,7 +8,7 @@ use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 use serde_json::Value;
 
-use super::{Scratch, answered, condition, hub_namespace, lab, service_address, text};
+use super::{Scratch, answered, hub_namespace, is_ready, lab, service_address, text};
 
 /// Longest time that a story may take.
 const LIMIT: Duration = seconds(3600);
@@ -49,11 +49,6 @@ pub fn only_ready_envoys(tenant: &Cluster) {
 
 fn is_envoy(pod: &Value) -> bool {
     text(&pod["metadata"]["name"]).is_some_and(|name| name.starts_with("envoy-"))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_null()
-        && condition(&pod["status"]["conditions"], "Ready")["status"] == "True"
 }
 
 /// A Service `web` in a namespace of the story's own, with its traffic.

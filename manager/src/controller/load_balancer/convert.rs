@@ -11,7 +11,7 @@ use api::names::PortNumber;
 use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{
     Addresses, EndpointAddress, EndpointPort, EndpointSet, LoadBalancer, LoadBalancerPort, LoadBalancerType,
-    Protocol, TrafficPolicy,
+    Protocol,
 };
 use l4_xds::{Address, Backend, Policy, Port};
 
@@ -77,14 +77,8 @@ pub fn convert(
         .iter()
         .map(|set| collected.targets(set, addresses, policy))
         .collect();
-    let traffic = InForce::of(
-        lb,
-        settings
-            .load_balancer
-            .traffic_policy
-            .as_ref()
-            .unwrap_or(&TrafficPolicy::default()),
-    );
+    let default = settings.load_balancer.traffic_policy.clone().unwrap_or_default();
+    let traffic = InForce::of(lb, &default);
     let listeners = (lb.spec.ports.iter().enumerate())
         .map(|(index, port)| WantedListener {
             name: port.name.clone(),
@@ -412,6 +406,7 @@ mod tests {
         assert_eq!(empty.problem, None);
         assert_eq!(empty.listeners[0].backends, []);
     }
+
     #[test]
     fn source_ranges_inside_the_hub_are_refused_because_nobody_would_keep_them() {
         let spec = |type_: &str| {
