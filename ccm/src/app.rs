@@ -25,7 +25,8 @@ use tokio::task::JoinSet;
 
 use crate::args::Args;
 use crate::controller::gateway::{
-    Answers, Findings, GatewayApi, Lingering, Memory, PATIENCE, Refusals, Shared, Stores, TcpProber, Writers,
+    Answers, ByPart, Findings, GatewayApi, Lingering, Memory, PATIENCE, Part, Refusals, Shared, Stores,
+    TcpProber, Writers,
 };
 use crate::controller::nodes::Nodes;
 use crate::controller::services::Services;
@@ -286,7 +287,11 @@ impl Parts {
         let nodes_driver = driver("nodes", Settings::default());
         let services_driver = driver("services", Settings::default());
         let gateway_driver = driver("gateway", Settings::prompt());
-        let status_driver = driver("gateway_status", Settings::prompt());
+        let status_settings = Settings {
+            concurrency: Part::ALL.len(),
+            ..Settings::prompt()
+        };
+        let status_driver = Driver::<Part>::new("gateway_status", status_settings, &runs);
         let l4 = [services_driver.handle()];
         let l7 = [gateway_driver.handle()];
         let both = [services_driver.handle(), gateway_driver.handle()];
@@ -383,16 +388,15 @@ impl Parts {
                 answers: Answers::new(TcpProber, move || answered.trigger(()), stop),
                 choice: args.node_choice(),
                 lingering: Lingering::default(),
-                findings: Findings::new(move || found.trigger(())),
+                findings: Findings::new(move || Part::ALL.into_iter().for_each(|part| found.trigger(part))),
                 patience: Patience::new(PATIENCE),
                 memory: Memory::default(),
                 writers: Writers::default(),
-                told: Told::default(),
+                told: ByPart::default(),
             };
             let controller = Arc::new(controller);
-            let reporter = Arc::new(GatewayReporter(controller.clone()));
+            tasks.spawn(tell(status_driver, controller.clone(), stop.clone()));
             tasks.spawn(drive(gateway_driver, controller, stop.clone()));
-            tasks.spawn(drive(status_driver, reporter, stop.clone()));
         }
         tasks.spawn(trigger_on_gate(
             all,
@@ -474,19 +478,16 @@ macro_rules! is_loop {
 }
 is_loop!(Nodes, Services, GatewayApi);
 
-/// The loop that tells what the other one found.
-struct GatewayReporter(Arc<GatewayApi>);
-
-impl Loop for GatewayReporter {
-    async fn run_once(
-        self: Arc<Self>,
-    ) -> Result<controller_kit::driver::Outcome, crate::controller::ControllerError> {
-        self.0.report().await
-    }
-}
-
 async fn drive<L: Loop>(driver: Driver<()>, controller: Arc<L>, stop: CancellationToken) {
     driver.run(stop, move |()| controller.clone().run_once()).await;
+}
+
+async fn tell(driver: Driver<Part>, controller: Arc<GatewayApi>, stop: CancellationToken) {
+    let report = move |part| {
+        let controller = controller.clone();
+        async move { controller.report(part).await }
+    };
+    driver.run(stop, report).await;
 }
 
 /// Everything is looked at again when this process begins to lead, or the hub gives another answer.

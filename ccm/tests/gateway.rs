@@ -669,3 +669,71 @@ async fn a_route_that_the_hub_refuses_is_not_told_that_it_is_accepted_first() {
         "IncompatibleFilters"
     );
 }
+
+/// A shop with this many routes that need no NodePort: their backend is missing.
+fn crowded_shop(world: &World, routes: usize) {
+    shop(world);
+    let rules = json!([{"backendRefs": [{"name": "missing", "port": 80}]}]);
+    for index in 0..routes {
+        let route = json!({"metadata": {"name": format!("more-{index}"), "uid": format!("more-{index:03}")},
+            "spec": {"parentRefs": [{"name": "web"}], "rules": rules}});
+        put(world, "httproutes", Some("shop"), route);
+    }
+}
+
+fn on_the_hub(world: &World) -> usize {
+    let writes = world.hub_writes();
+    writes
+        .iter()
+        .filter(|line| line.contains("/routes/more-"))
+        .count()
+}
+
+#[tokio::test]
+async fn many_new_routes_are_brought_in_portions_and_counted_with_the_first() {
+    let world = World::new().await;
+    crowded_shop(&world, 130);
+    let gateway = world.gateway().await;
+    let outcome = gateway.reconcile().await.unwrap();
+    assert_eq!(outcome.requeue_after, Some(Duration::ZERO));
+    let first = on_the_hub(&world);
+    assert!((60..=64).contains(&first), "{first}");
+    let status = world
+        .tenant
+        .get(&format!("{GATEWAY_API}/namespaces/shop/gateways/web"))
+        .unwrap()["status"]
+        .clone();
+    assert_eq!(status["listeners"][0]["attachedRoutes"], 131);
+    let mut runs = 1;
+    while gateway.reconcile().await.unwrap().requeue_after == Some(Duration::ZERO) {
+        runs += 1;
+        assert!(runs < 5, "it does not come to an end");
+    }
+    assert_eq!((runs, on_the_hub(&world)), (2, 130), "each is written once");
+}
+
+#[tokio::test]
+async fn routes_that_the_hub_refuses_keep_none_of_many_others_waiting() {
+    let world = World::new().await;
+    crowded_shop(&world, 130);
+    for index in 0..10 {
+        world.refuse(&format!("more-{index:03}"), 422, "no");
+    }
+    let gateway = world.gateway().await;
+    while gateway.reconcile().await.unwrap().requeue_after == Some(Duration::ZERO) {}
+    world.forget();
+    for index in 130..260 {
+        let route = json!({"metadata": {"name": format!("more-{index}"), "uid": format!("more-{index:03}")},
+            "spec": {"parentRefs": [{"name": "web"}], "rules": []}});
+        put(&world, "httproutes", Some("shop"), route);
+    }
+    world.settle().await;
+    gateway.reconcile().await.unwrap();
+    let refused = |line: &String| line.contains("/routes/more-00");
+    assert!(
+        !world.hub_writes().iter().any(refused),
+        "{:?}",
+        world.hub_writes()
+    );
+    assert_eq!(on_the_hub(&world), 64);
+}

@@ -337,10 +337,21 @@ impl Applier {
             report.held = objects.iter().map(|object| object.id().clone()).collect();
             return;
         }
-        for object in &objects {
-            match delete(&self.client, object).await {
-                Ok(()) => report.deleted.push(object.id().clone()),
-                Err(error) => report.failed.push(error),
+        for group in objects.chunk_by(|a, b| a.id().kind == b.id().kind) {
+            // Collected first, as above.
+            let mut deletions = Vec::with_capacity(group.len());
+            for object in group {
+                deletions.push(delete(&self.client, object));
+            }
+            let results: Vec<_> = futures::stream::iter(deletions)
+                .buffered(self.concurrency)
+                .collect()
+                .await;
+            for (object, result) in group.iter().zip(results) {
+                match result {
+                    Ok(()) => report.deleted.push(object.id().clone()),
+                    Err(error) => report.failed.push(error),
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use compare::is_subset;
-pub use plan::{Change, Plan, Settled, plan};
+pub use plan::{Change, Plan, Portion, Settled, plan};
 pub use rendered::Rendered;
 
 /// Annotation that holds the hash of what was last applied.

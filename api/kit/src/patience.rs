@@ -13,6 +13,12 @@ use tokio::time::Instant;
 
 /// What nobody has asked about for so long is gone. Longer than any pause between two runs.
 const FORGET: Duration = Duration::from_secs(600);
+/// So many may be waited for at one time before it takes longer.
+const FEW: usize = 50;
+/// What each one more takes: two or three writes of a busy API server.
+const EACH_MORE: Duration = Duration::from_millis(20);
+/// No more than this is waited in addition, however many there are.
+const MOST: Duration = Duration::from_secs(10);
 
 /// Remembers since when something is provisional. A process that starts anew waits anew.
 #[derive(Debug)]
@@ -22,7 +28,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Nothing waits longer than `period`.
+    /// Nothing waits longer than `period`, unless many wait at one time.
     #[must_use]
     pub fn new(period: Duration) -> Self {
         Self {
@@ -35,6 +41,25 @@ impl Patience {
     /// and then it begins anew. What is not provisional waits for nothing, and the next time for the whole period.
     #[must_use]
     pub fn left(&self, name: &str, is_provisional: bool, now: Instant) -> Option<Duration> {
+        self.left_of(self.period, name, is_provisional, now)
+    }
+
+    /// As [`Patience::left`], for one of `crowd` that wait for answers of the same kind: where there are many, an
+    /// answer takes longer, and a status that only says "not yet" would keep the others from theirs.
+    #[must_use]
+    pub fn left_in_crowd(
+        &self,
+        crowd: usize,
+        name: &str,
+        is_provisional: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        let more = u32::try_from(crowd.saturating_sub(FEW)).unwrap_or(u32::MAX);
+        let more = EACH_MORE.saturating_mul(more).min(MOST);
+        self.left_of(self.period + more, name, is_provisional, now)
+    }
+
+    fn left_of(&self, period: Duration, name: &str, is_provisional: bool, now: Instant) -> Option<Duration> {
         let mut all = self.lock();
         if !is_provisional {
             all.remove(name);
@@ -44,7 +69,7 @@ impl Patience {
             all.retain(|_, since| *since + FORGET > now);
         }
         let since = *all.entry(name.to_owned()).or_insert(now);
-        let left = remaining(since, self.period, now);
+        let left = remaining(since, period, now);
         if left.is_none() {
             all.remove(name);
         }
@@ -79,6 +104,16 @@ mod tests {
         assert_eq!(patience.left("b", true, at(900)), Some(Duration::from_secs(1)));
         assert_eq!(patience.left("a", true, at(1000)), None);
         assert_eq!(patience.left("a", true, at(1001)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn in_a_crowd_everybody_waits_longer_and_not_for_ever() {
+        let patience = Patience::new(Duration::from_secs(1));
+        let start = Instant::now();
+        let in_crowd = |crowd, name| patience.left_in_crowd(crowd, name, true, start);
+        assert_eq!(in_crowd(50, "a"), Some(Duration::from_secs(1)));
+        assert_eq!(in_crowd(150, "b"), Some(Duration::from_secs(3)));
+        assert_eq!(in_crowd(usize::MAX, "c"), Some(Duration::from_secs(11)));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kubelb_ccm::controller::gateway::{
-    Answers as NodeAnswers, Findings, GatewayApi, Lingering, Memory, Prober, Refusals, Shared, Stores,
-    Target, Writers,
+    Answers as NodeAnswers, ByPart, Findings, GatewayApi, Lingering, Memory, Part, Prober, Refusals, Shared,
+    Stores, Target, Writers,
 };
 use kubelb_ccm::controller::nodes::Nodes;
 use kubelb_ccm::controller::services::Services;
@@ -65,10 +65,11 @@ impl Deref for BothLoops {
 impl BothLoops {
     pub async fn reconcile(&self) -> Result<Outcome, ControllerError> {
         let brought = self.0.reconcile().await;
-        let told = self.0.report().await;
-        let (brought, told) = (brought?, told?);
+        let routes = self.0.report(Part::Routes).await;
+        let parents = self.0.report(Part::Parents).await;
+        let all = [brought?, routes?, parents?];
         Ok(Outcome {
-            requeue_after: brought.requeue_after.into_iter().chain(told.requeue_after).min(),
+            requeue_after: all.into_iter().filter_map(|outcome| outcome.requeue_after).min(),
         })
     }
 }
@@ -228,7 +229,7 @@ impl World {
             patience: Patience::new(Duration::ZERO),
             memory: Memory::default(),
             writers: Writers::default(),
-            told: Told::default(),
+            told: ByPart::default(),
         };
         while controller.stores.synced().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -19,6 +19,8 @@ use crate::scene::{SHARED_BACKEND, Scene, Side};
 const CREATORS: usize = 32;
 /// Hosts that are asked for at the same time.
 const ASKERS: usize = 16;
+/// Time from one request for a host to the next: seconds are measured, and who asks must not be most of the load.
+const BEAT: Duration = Duration::from_millis(50);
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -115,7 +117,7 @@ async fn all_served(side: &Side, count: usize) -> (Result<Option<Instant>>, Unex
             let client = client.clone();
             async move {
                 let mut unexpected = Unexpected::new();
-                let at = until_served(&client, &side.address, &host(index), &mut unexpected).await;
+                let at = until_served(&client, &side.address, &host(index), BEAT, &mut unexpected).await;
                 (at, unexpected)
             }
         })

@@ -21,7 +21,9 @@ const NOTES: &str = "
   routes are asked again and again meanwhile: any answer but 404 before a route's first 200 and 200 after it counts.
   *shared*: one backend for all, each route right after the other, so that both ways are also measured while everybody
   still writes the statuses of the route before; *rested*: the same with 0.7 s of rest before each route; *own*: as
-  shared with a backend each, which takes a NodePort that answers first.
+  shared with a backend each, which takes a NodePort that answers first. *A bare relay* carries the same route to the hub
+  in an object of its own and makes an HTTPRoute of it there, with nothing decided, checked or told: what delegation
+  costs on this machine whoever does it, because API servers must store two objects more, one after the other.
 - **P10**: all routes at once; the time from the last one's creation until the Gateway has counted all, and until the
   last one answers; how often the status of the Gateway was written meanwhile.
 - **Backend switches**: one route's backend changes once a second under 200 requests a second.

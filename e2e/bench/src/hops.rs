@@ -12,7 +12,7 @@ use testbed::{Lab, Progress};
 
 use crate::clusters::{TENANT, create, objects, until};
 use crate::load::{self, Load, Outcome};
-use crate::probe::{Unexpected, client, until_served};
+use crate::probe::{BEAT, Unexpected, client, until_served};
 use crate::scene::{RAW_NAMESPACE, SHARED_BACKEND, Scene, services, slices};
 
 /// Clock ticks in a second, as /proc counts: the same on every Linux that runs containers.
@@ -149,7 +149,7 @@ async fn path(
     duration: Duration,
 ) -> Result<Path> {
     let mut before = Unexpected::new();
-    if until_served(&client()?, address, host, &mut before)
+    if until_served(&client()?, address, host, BEAT, &mut before)
         .await
         .is_none()
     {

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod probe;
 mod propagation;
+mod relay;
 mod report;
 mod scene;
 mod statistics;

@@ -10,8 +10,8 @@ use reqwest::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Time from one request to the next.
-const BEAT: Duration = Duration::from_millis(5);
+/// Time from one request to the next where milliseconds count.
+pub const BEAT: Duration = Duration::from_millis(5);
 /// How long a host may take to be served.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between requests to hosts that are served already.
@@ -52,15 +52,16 @@ pub async fn ask(client: &Client, address: &str, host: &str) -> String {
     }
 }
 
-/// Asks every 5 ms until the answer is 200, and tells when it came. Answers but 404 are added to `unexpected`.
+/// Asks once in every `pause` until the answer is 200, and tells when it came. Answers but 404 are added to `unexpected`.
 pub async fn until_served(
     client: &Client,
     address: &str,
     host: &str,
+    pause: Duration,
     unexpected: &mut Unexpected,
 ) -> Option<Instant> {
     let begin = Instant::now();
-    let mut beat = tokio::time::interval(BEAT);
+    let mut beat = tokio::time::interval(pause);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while begin.elapsed() < PATIENCE {
         beat.tick().await;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use testbed::Progress;
 
-use crate::probe::{Unexpected, Watch, client, until_served};
+use crate::probe::{BEAT, Unexpected, Watch, client, until_served};
+use crate::relay::Relay;
 use crate::scene::{SHARED_BACKEND, Scene, Side, own_backend};
 use crate::statistics::Percentiles;
 
@@ -67,6 +68,9 @@ pub struct Propagation {
     pub raw: Way,
     /// Route by route, delegated less raw, in milliseconds.
     pub overhead: Percentiles,
+    /// Carried to the hub by somebody who decides nothing: the least that delegation can cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayed: Option<Way>,
 }
 
 /// Runs `count` routes through both ways, in turns, so that both see the same machine.
@@ -74,34 +78,59 @@ pub struct Propagation {
 /// # Errors
 /// When an API server refuses something.
 pub async fn run(scene: &Scene, count: usize, series: Series, progress: &Progress) -> Result<Propagation> {
-    let mut delegated = Runner::begin(&scene.tenant, series)?;
-    let mut raw = Runner::begin(&scene.raw, series)?;
+    let relay = match series {
+        Series::Rested => Some(Relay::begin(scene).await?),
+        Series::Shared | Series::Own => None,
+    };
+    let mut runners = [
+        Runner::begin(&scene.tenant, series)?,
+        Runner::begin(&scene.raw, series)?,
+    ]
+    .into_iter()
+    .chain(
+        relay
+            .iter()
+            .map(|relay| Runner::begin(relay.side(), series))
+            .collect::<Result<Vec<_>>>()?,
+    )
+    .collect::<Vec<_>>();
     let mut overhead = Vec::new();
     for index in 0..count {
-        let (with, without) = if index % 2 == 0 {
-            let without = raw.one(index).await?;
-            (delegated.one(index).await?, without)
-        } else {
-            (delegated.one(index).await?, raw.one(index).await?)
-        };
-        if let (Some(with), Some(without)) = (with, without) {
+        let mut times = vec![None; runners.len()];
+        for turn in 0..runners.len() {
+            let which = (index + turn) % runners.len();
+            times[which] = runners[which].one(index).await?;
+        }
+        if let [Some(with), Some(without), ..] = times[..] {
             overhead.push(with - without);
         }
         if (index + 1) % 100 == 0 {
+            let so_far: Vec<String> = runners.iter().map(Runner::so_far).collect();
             progress.say(format!(
-                "P9 ({}): {} routes, delegated {}, raw {}",
+                "P9 ({}): {} routes, {}",
                 series.name(),
                 index + 1,
-                delegated.so_far(),
-                raw.so_far()
+                so_far.join("; ")
             ));
         }
     }
+    let mut ways = Vec::new();
+    for runner in runners {
+        ways.push(runner.end().await?);
+    }
+    if let Some(relay) = relay {
+        relay.end().await?;
+    }
+    let mut ways = ways.into_iter();
+    let (Some(delegated), Some(raw), relayed) = (ways.next(), ways.next(), ways.next()) else {
+        anyhow::bail!("a way is missing");
+    };
     Ok(Propagation {
         series: series.name().to_owned(),
-        delegated: delegated.end().await?,
-        raw: raw.end().await?,
+        delegated,
+        raw,
         overhead: Percentiles::of(&overhead),
+        relayed,
     })
 }
 
@@ -122,7 +151,7 @@ impl<'a> Runner<'a> {
             side,
             series,
             client: client()?,
-            watch: Watch::begin(client()?, side.address.clone(), host),
+            watch: Watch::begin(client()?, side.address.clone(), side.host),
             samples: Vec::new(),
             never_served: 0,
             unexpected: Unexpected::new(),
@@ -137,15 +166,19 @@ impl<'a> Runner<'a> {
             Series::Shared | Series::Rested => SHARED_BACKEND.to_owned(),
         };
         let series = self.series.name();
-        let route = self
-            .side
-            .route(series, &format!("{series}-{index}"), &host(index), &backend);
+        let route = self.side.route(
+            series,
+            &format!("{series}-{index}"),
+            &(self.side.host)(index),
+            &backend,
+        );
         let begin = Instant::now();
         self.side.create_route(&route).await?;
         let served = until_served(
             &self.client,
             &self.side.address,
-            &host(index),
+            &(self.side.host)(index),
+            BEAT,
             &mut self.unexpected,
         )
         .await;
@@ -162,7 +195,10 @@ impl<'a> Runner<'a> {
 
     fn so_far(&self) -> String {
         let seen = Percentiles::of(&self.samples);
-        format!("p50 {:.0} ms, p99 {:.0} ms", seen.p50, seen.p99)
+        format!(
+            "{} p50 {:.0} ms, p99 {:.0} ms",
+            self.side.name, seen.p50, seen.p99
+        )
     }
 
     async fn end(self) -> Result<Way> {
@@ -175,8 +211,4 @@ impl<'a> Runner<'a> {
             lost,
         })
     }
-}
-
-fn host(index: usize) -> String {
-    format!("{index}-route.example.com")
 }

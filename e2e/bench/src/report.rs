@@ -108,6 +108,7 @@ fn propagation(of: &Propagation, lines: &mut Vec<Line>) {
         delegated,
         raw,
         overhead,
+        relayed,
     } = of;
     let routes = delegated.milliseconds.count;
     let title = |what: &str| format!("P9 {series}, {routes} routes: {what}");
@@ -142,6 +143,22 @@ fn propagation(of: &Propagation, lines: &mut Vec<Line>) {
         "",
         None,
     );
+    if let Some(relayed) = relayed.as_ref().map(|way| way.milliseconds) {
+        pair(
+            "a bare relay in its place, p50 / p99",
+            ms(relayed.p50, relayed.p99),
+            String::new(),
+            "",
+            None,
+        );
+        pair(
+            "overhead of a bare relay, of p50 and of p99",
+            ms(relayed.p50 - without.p50, relayed.p99 - without.p99),
+            String::new(),
+            "",
+            None,
+        );
+    }
     let strange =
         |way: &crate::propagation::Way| total(&way.unexpected) + total(&way.lost) + way.never_served as u64;
     pair(

@@ -34,6 +34,8 @@ pub struct Side {
     pub namespace: &'static str,
     /// The Gateway's address.
     pub address: String,
+    /// The host of a route.
+    pub host: fn(usize) -> String,
 }
 
 impl Side {
@@ -70,6 +72,7 @@ impl Side {
 }
 
 /// Both sides.
+#[derive(Clone)]
 pub struct Scene {
     /// Where it is.
     pub clusters: Clusters,
@@ -231,6 +234,7 @@ async fn side(name: &'static str, client: &Client, namespace: &'static str) -> R
         client: client.clone(),
         namespace,
         address: String::new(),
+        host: |index| format!("{index}-route.example.com"),
     };
     side.address = until(
         &format!("the {name} Gateway programmed with an address"),

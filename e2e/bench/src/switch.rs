@@ -9,7 +9,7 @@ use testbed::Progress;
 
 use crate::clusters::{apply, gateway_api};
 use crate::load::{self, Load, Outcome};
-use crate::probe::{Unexpected, client, until_served};
+use crate::probe::{BEAT, Unexpected, client, until_served};
 use crate::scene::{SHARED_BACKEND, Scene, Side, own_backend};
 
 /// Time from one change to the next.
@@ -52,7 +52,7 @@ async fn one_way(side: &Side, changes: u32) -> Result<Outcome> {
     let kind = gateway_api("HTTPRoute");
     apply(&side.client, side.namespace, &kind, &route(side, host, 0)).await?;
     let mut before = Unexpected::new();
-    if until_served(&client()?, &side.address, host, &mut before)
+    if until_served(&client()?, &side.address, host, BEAT, &mut before)
         .await
         .is_none()
     {

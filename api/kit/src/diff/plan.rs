@@ -39,6 +39,38 @@ impl Plan {
     }
 }
 
+/// As much of a plan as one run should do, so that what comes meanwhile does not wait for all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Portion {
+    /// What to do now.
+    pub plan: Plan,
+    /// What is left to be written.
+    pub left: Vec<ObjectId>,
+}
+
+impl Plan {
+    /// At most `limit` writes, first of what exists: that may take something away from somebody. None of those that
+    /// were refused before while there are others, so that those keep nobody waiting. Nothing is deleted before all is
+    /// written.
+    #[must_use]
+    pub fn portion(mut self, limit: usize, was_refused: impl Fn(&ObjectId) -> bool) -> Portion {
+        let (refused, mut fresh): (Vec<_>, Vec<_>) = std::mem::take(&mut self.apply)
+            .into_iter()
+            .partition(|change| was_refused(change.desired.id()));
+        let mut left = Vec::new();
+        if fresh.len() > limit {
+            fresh.sort_by_key(|change| change.replaces.is_none());
+            let rest = fresh.split_off(limit).into_iter().chain(refused);
+            left = rest.map(|change| change.desired.id().clone()).collect();
+            self.delete.clear();
+        } else {
+            fresh.extend(refused);
+        }
+        self.apply = fresh;
+        Portion { plan: self, left }
+    }
+}
+
 /// Compares two sets of objects. `is_ours` is asked about live objects only.
 pub fn plan<'a>(
     desired: impl IntoIterator<Item = Object>,

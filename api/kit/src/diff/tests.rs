@@ -192,6 +192,46 @@ fn two_wishes_for_one_name_keep_the_first_and_name_the_clash() {
     assert_eq!(names(&plan.ambiguous), ["a"]);
 }
 
+fn portion_of(desired: &[&str], world: &[Object], refused: &[&str]) -> (Vec<String>, Vec<String>, usize) {
+    let desired = desired
+        .iter()
+        .map(|name| service(name, json!({"spec": {"v": 2}})));
+    let whole = plan(desired, world, ours);
+    let Portion { plan, left } = whole.portion(2, |id| refused.contains(&id.key.name.as_str()));
+    let now = plan
+        .apply
+        .iter()
+        .map(|c| c.desired.id().key.name.clone())
+        .collect();
+    let left = left.into_iter().map(|id| id.key.name).collect();
+    (now, left, plan.delete.len())
+}
+
+#[test]
+fn a_portion_writes_what_exists_first_and_deletes_nothing_before_all_is_written() {
+    let old = |name| live(&service(name, json!({"spec": {"v": 1}})), name);
+    let world = [old("c"), old("gone")];
+    let (now, left, deleted) = portion_of(&["a", "b", "c"], &world, &[]);
+    assert_eq!(
+        (now, left, deleted),
+        (vec!["c".into(), "a".into()], vec!["b".into()], 0)
+    );
+    let (now, left, deleted) = portion_of(&["a", "c"], &world, &[]);
+    assert_eq!((now, left, deleted), (vec!["a".into(), "c".into()], vec![], 1));
+}
+
+#[test]
+fn what_was_refused_before_is_written_after_all_others_and_then_without_a_limit() {
+    let (now, left, _) = portion_of(&["a", "b", "c", "d"], &[], &["a"]);
+    assert_eq!(
+        (now, left),
+        (vec!["b".into(), "c".into()], vec!["d".into(), "a".into()])
+    );
+    let (now, left, _) = portion_of(&["a", "b", "c", "d"], &[], &["a", "b", "c"]);
+    assert_eq!(now, ["d", "a", "b", "c"]);
+    assert!(left.is_empty());
+}
+
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),

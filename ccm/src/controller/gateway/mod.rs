@@ -32,7 +32,7 @@ pub use lingering::Lingering;
 pub use memory::Memory;
 pub use own_cluster::Refusals;
 use report::Finding;
-pub use report::Findings;
+pub use report::{ByPart, Findings, Part};
 pub use stores::{Shared, Stores};
 use write::Changed;
 
@@ -69,7 +69,7 @@ pub struct GatewayApi {
     /// What the last run made and compared.
     pub memory: Memory,
     /// What was told.
-    pub told: Told<Event>,
+    pub told: ByPart<Told<Event>>,
 }
 
 impl GatewayApi {
@@ -118,12 +118,13 @@ impl GatewayApi {
             refused: written.refused,
         });
         applied?;
+        let at_once = written.more.then_some(Duration::ZERO);
         let of_own = self
             .refusals
             .due_in(tokio::time::Instant::now())
             .filter(|_| may_delegate);
         Ok(Outcome {
-            requeue_after: [of_hub, of_own, written.lingers, settling.due_in]
+            requeue_after: [of_hub, of_own, written.lingers, settling.due_in, at_once]
                 .into_iter()
                 .flatten()
                 .min(),

@@ -1,7 +1,8 @@
 //! Tells the tenant what became of its objects: statuses and Events, from what was found last.
 //!
 //! It runs beside the loop that brings objects to the hub, so that a new route does not wait until all is said about
-//! the one before. Nothing is decided here but when a status is worth a write.
+//! the one before; and what routes attach to beside the routes, so that a Gateway's count does not wait for a thousand
+//! of them. Nothing is decided here but when a status is worth a write.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +48,47 @@ pub struct Finding {
     pub refused: Vec<Refusal>,
 }
 
+/// What is told beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Routes. There may be many.
+    Routes,
+    /// All else.
+    Parents,
+}
+
+impl Part {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Routes, Self::Parents];
+
+    fn of(object: &ObjectRef) -> Self {
+        match object.kind {
+            ObjectKind::Route(_) => Self::Routes,
+            ObjectKind::GatewayClass
+            | ObjectKind::Gateway
+            | ObjectKind::ListenerSet
+            | ObjectKind::BackendTlsPolicy
+            | ObjectKind::ReferenceGrant => Self::Parents,
+        }
+    }
+}
+
+/// One for each part.
+#[derive(Debug, Default)]
+pub struct ByPart<T> {
+    routes: T,
+    parents: T,
+}
+
+impl<T> ByPart<T> {
+    fn get(&self, part: Part) -> &T {
+        match part {
+            Part::Routes => &self.routes,
+            Part::Parents => &self.parents,
+        }
+    }
+}
+
 /// What was found last, and who is to be woken for it.
 pub struct Findings {
     last: Mutex<Option<Arc<Finding>>>,
@@ -68,7 +110,7 @@ impl Findings {
         (self.wake)();
     }
 
-    fn last(&self) -> Option<Arc<Finding>> {
+    pub(super) fn last(&self) -> Option<Arc<Finding>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -84,18 +126,18 @@ struct Write<'a> {
 }
 
 impl GatewayApi {
-    /// Writes each status that differs, one write an object, and tells what is new.
+    /// Writes each status of a part that differs, one write an object, and tells what is new.
     ///
     /// # Errors
     /// When a status could not be written; all others were.
-    pub async fn report(&self) -> Result<Outcome, ControllerError> {
+    pub async fn report(&self, part: Part) -> Result<Outcome, ControllerError> {
         let last = self.findings.last();
         let Some(finding) = last.filter(|finding| self.context.gate.term() == Some(finding.term)) else {
             return Ok(Outcome::done());
         };
         let started = std::time::Instant::now();
         let now = Time(Timestamp::now());
-        let (writes, due_in) = self.due(&finding, &now);
+        let (writes, due_in) = self.due(part, &finding, &now);
         let mut all = Vec::with_capacity(writes.len());
         for write in writes {
             let object = write.object;
@@ -115,18 +157,29 @@ impl GatewayApi {
             }
             result = result.and(outcome.map(drop));
         }
-        self.tell(&finding, &statuses).await;
+        self.tell(part, &finding, &statuses).await;
         result.map(|()| Outcome {
             requeue_after: due_in,
         })
     }
 
     /// Statuses to write now, and when one that waits is due.
-    fn due<'a>(&'a self, finding: &'a Finding, now: &'a Time) -> (Vec<Write<'a>>, Option<Duration>) {
+    fn due<'a>(
+        &'a self,
+        part: Part,
+        finding: &'a Finding,
+        now: &'a Time,
+    ) -> (Vec<Write<'a>>, Option<Duration>) {
         let asked = Instant::now();
         let mut due_in: Option<Duration> = None;
         let mut writes = Vec::new();
-        for (object, merge) in merges(&finding.statuses, &self.settings.controller_name, now) {
+        // What routes attach to counts them in time, however many there are.
+        let crowd = match part {
+            Part::Routes => finding.provisional.len(),
+            Part::Parents => 0,
+        };
+        let all = merges(&finding.statuses, &self.settings.controller_name, now);
+        for (object, merge) in all.filter(|(object, _)| Part::of(object) == part) {
             let current = self
                 .stores
                 .of_kind(object.kind)
@@ -136,7 +189,7 @@ impl GatewayApi {
             };
             let is_news = merge(&current).is_some();
             let may_wait = is_news && finding.provisional.contains(&object.uid);
-            let left = self.patience.left(&object.uid, may_wait, asked);
+            let left = self.patience.left_in_crowd(crowd, &object.uid, may_wait, asked);
             due_in = due_in.into_iter().chain(left).min();
             if is_news && left.is_none() {
                 writes.push(Write {
@@ -178,15 +231,16 @@ impl GatewayApi {
 
     /// Tells what is new. In the first run of the process that is only what comes with a changed status: the
     /// rest was told by the process before.
-    async fn tell(&self, finding: &Finding, statuses: &BTreeSet<&str>) {
+    async fn tell(&self, part: Part, finding: &Finding, statuses: &BTreeSet<&str>) {
         let Finding { events, refused, .. } = finding;
         let of_hub = refused.iter().filter_map(|refusal| self.event_of(refusal));
         let events = events.iter().cloned().chain(of_hub);
+        let events = events.filter(|event| Part::of(&event.object) == part);
         let is_fresh = |event: &Event| {
             statuses.contains(event.object.uid.as_str())
                 || refused.iter().any(|r| r.notice.message == event.message)
         };
-        for event in self.told.news(events, is_fresh) {
+        for event in self.told.get(part).news(events, is_fresh) {
             let Event {
                 object,
                 type_,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use api::v1alpha1::{Route, SyncSecret, SyncSecretSpec, SyncSecretType};
 use controller_kit::Object;
 use controller_kit::apply::{Applier, Report};
-use controller_kit::diff::{Plan, plan};
-use controller_kit::object::ObjectError;
+use controller_kit::diff::{Plan, Portion, plan};
+use controller_kit::object::{ObjectError, ObjectId};
 use controller_kit::watch::Synced;
+use futures::future::join_all;
 use gateway_semantics::{AuthorityRef, DesiredRoute, Outcome, SecretRef, Snapshot};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -27,6 +28,12 @@ pub const SECRET_ORIGIN: &str = "Secret";
 /// Kind in the origin annotations of a SyncSecret that was made from a ConfigMap.
 pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
 
+/// Routes that one run brings to the hub at most. So a thousand new ones are some twenty runs, and what happens
+/// meanwhile is seen, told and brought with the next of them.
+const PORTION: usize = 64;
+/// Longest time until a watch shows what was written; longer, and it is not worth waiting.
+const SHOWN_LIMIT: Duration = Duration::from_secs(1);
+
 /// Kind and namespace of what was changed, and whether all of it went well.
 pub type Changed = BTreeMap<(String, String), bool>;
 
@@ -39,6 +46,8 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Something of the own cluster could not be removed.
     pub left: bool,
+    /// There is more to bring to the hub.
+    pub more: bool,
     /// Something that nobody needs may be removed after this time.
     pub lingers: Option<Duration>,
 }
@@ -85,10 +94,23 @@ impl GatewayApi {
             .lingering
             .hold_back_authorities(&mut secrets.remove, Instant::now());
         written.lingers = written.lingers.into_iter().chain(due_in).min();
-        let routes = self.plan_routes(outcome)?;
+        let refused_before = self.refused_before();
+        let Portion { plan: routes, left } = self
+            .plan_routes(outcome)?
+            .portion(PORTION, |id| refused_before.contains_key(id));
         let hub = Applier::new(self.context.hub.clone(), FIELD_MANAGER, &[]).sees_all();
         result = result.and(self.note(hub.execute(secrets.write, None, is_sync_secret).await, written));
-        result = result.and(self.note(hub.execute(routes, Some(synced), is_route).await, written));
+        let report = hub.execute(routes, Some(synced), is_route).await;
+        if !left.is_empty() {
+            written.more = true;
+            // What was not tried again is as it was.
+            written
+                .refused
+                .extend(left.iter().filter_map(|id| refused_before.get(id)).cloned());
+            self.await_shown(&report.applied).await;
+            return result.and(self.note(report, written));
+        }
+        result = result.and(self.note(report, written));
         // A Route that may be changed in a moment still needs what looks unwanted.
         result?;
         // One that will not be changed needs it for as long as it stays, and must not keep anything else. What it
@@ -99,6 +121,23 @@ impl GatewayApi {
             written,
         );
         result.and(self.withdraw(removal, synced, written).await)
+    }
+
+    /// What the hub did not take the last time, by its name there.
+    fn refused_before(&self) -> BTreeMap<ObjectId, Refusal> {
+        let last = self.findings.last();
+        let refused = last.iter().flat_map(|finding| &finding.refused);
+        refused
+            .filter_map(|refusal| Some((refusal.id.clone()?, refusal.clone())))
+            .collect()
+    }
+
+    /// Until the watch shows what was written: a run that begins at once would write it again.
+    async fn await_shown(&self, written: &[Object]) {
+        let shown = written.iter().map(|object| self.stores.routes.shown(object));
+        if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
+            tracing::warn!("the watch does not show what was written within {SHOWN_LIMIT:?}");
+        }
     }
 
     /// Leaves out of what is to be removed the SyncSecrets of Routes that stay on the hub because it refuses to have

@@ -6,6 +6,7 @@ mod delete;
 mod grpc;
 mod http;
 mod names;
+mod requests;
 mod restart;
 mod revoked;
 mod shared;

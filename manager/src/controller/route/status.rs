@@ -112,25 +112,27 @@ fn due(ctx: &Context, finding: &Finding, time: &Time) -> (Vec<Write>, Option<Dur
         .collect();
     let shared = shared(ctx, settings);
     let mut all = facts(input, &verdicts, &observations(hub, &shared));
-    let asked = Instant::now();
-    let mut due_in: Option<Duration> = None;
-    let mut writes = Vec::new();
-    for found in &input.routes {
-        let name = found.name_any();
-        let Some((facts, route)) = all.remove(&name).zip(still_there(ctx, found)) else {
+    let mut found = Vec::new();
+    for route in &input.routes {
+        let Some((facts, now)) = all.remove(&route.name_any()).zip(still_there(ctx, route)) else {
             continue;
         };
-        let generation = found.metadata.generation.unwrap_or_default();
-        let status = facts.into_status(route.status.as_ref(), generation, time);
-        let uid = route.metadata.uid.as_deref().unwrap_or_default();
-        let is_news = route.status.as_ref() != Some(&status);
-        let left = ctx.patience.left(uid, is_news && is_on_its_way(&status), asked);
-        due_in = due_in.into_iter().chain(left).min();
-        if is_news && left.is_none() {
-            writes.push(Write { route, status });
-        }
+        let generation = route.metadata.generation.unwrap_or_default();
+        let status = facts.into_status(now.status.as_ref(), generation, time);
+        found.push(Write { route: now, status });
     }
-    (writes, due_in)
+    let crowd = found.iter().filter(|write| is_on_its_way(&write.status)).count();
+    let asked = Instant::now();
+    let mut due_in: Option<Duration> = None;
+    found.retain(|Write { route, status }| {
+        let uid = route.metadata.uid.as_deref().unwrap_or_default();
+        let is_news = route.status.as_ref() != Some(status);
+        let may_wait = is_news && is_on_its_way(status);
+        let left = ctx.patience.left_in_crowd(crowd, uid, may_wait, asked);
+        due_in = due_in.into_iter().chain(left).min();
+        is_news && left.is_none()
+    });
+    (found, due_in)
 }
 
 /// The Route as it is by now: its status may have been written since.
