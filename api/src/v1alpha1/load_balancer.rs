@@ -138,6 +138,11 @@ pub struct LoadBalancerStatus {
     /// The host name in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<HostnameStatus>,
+    /// The configuration that `Programmed` is about, as a hash of what Envoys are given without endpoints. Absent while
+    /// there is no word of an Envoy's, and in statuses of managers that did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub content_version: Option<String>,
     /// `Accepted` (the spec is allowed) and `Programmed` (an Envoy acknowledged this content).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
