@@ -60,7 +60,7 @@ e2e: ## Whole-system stories on a lab with the product; SUITE=l4|gateway|tenancy
 	LAB=$(LAB) BIN=$(BIN) e2e/run-stories.sh "$(SUITE)"
 
 .PHONY: soak
-soak: ## Long runs on a lab with the product, half an hour in all; SUITE=outage|renewal|churn for one.
+soak: ## Long runs on a lab with the product, an hour or two in all; SUITE=outage|renewal|churn|cold for one.
 	LAB=$(LAB) BIN=$(BIN) STORIES=soak SHOW=1 e2e/run-stories.sh "$(SUITE)"
 
 .PHONY: bench

@@ -4,11 +4,17 @@
     reason = "clippy.toml allows these in test functions only, and here the helpers are tests too"
 )]
 
-use api::v1alpha1::{AnnotationSettings, EndpointAddress};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use api::v1alpha1::{AnnotationSettings, EndpointAddress, IpFamily};
 use k8s_openapi::api::core::v1::Service;
 use kubelb_ccm::convert::local::Local;
 use kubelb_ccm::convert::service::{ClassPolicy, Settings, Wanted, convert};
 use serde_json::json;
+
+/// What nodes have.
+static IPV4: LazyLock<BTreeSet<IpFamily>> = LazyLock::new(|| [IpFamily::IPv4].into());
 
 fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
     Settings {
@@ -16,6 +22,7 @@ fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
         class_policy: ClassPolicy::DefaultOrOurs,
         annotations,
         has_nodes: true,
+        node_families: &IPV4,
         local: &Local::Unknown,
     }
 }

@@ -8,6 +8,12 @@
 
 mod harness;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_kit::CancellationToken;
+use controller_kit::driver::{Driver, Settings};
+use controller_kit::metrics::{Metrics, ReconcileMetrics};
 use harness::{World, service};
 use serde_json::json;
 
@@ -198,4 +204,53 @@ async fn nodes_are_published_once_and_stay_when_all_are_not_ready() {
     assert_eq!(world.hub_writes(), Vec::<String>::new());
     assert_eq!(world.hub_addresses(), json!([{"ip": "10.0.0.1"}]));
     assert_eq!(world.events()[0]["reason"], "NodesNotReady");
+}
+
+#[tokio::test]
+async fn a_burst_of_node_events_is_one_write() {
+    let world = World::new().await;
+    let runs = ReconcileMetrics::new(&Metrics::new(), "test").unwrap();
+    let driver = Driver::<()>::new("nodes", Settings::default(), &runs);
+    let nodes = Arc::new(world.nodes_with(driver.handle()).await);
+    world.forget();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(driver.run(stop.clone(), move |()| {
+        let nodes = nodes.clone();
+        async move { nodes.reconcile().await }
+    }));
+    for index in 0..100 {
+        world.add_node(&format!("n{index}"), &format!("10.0.0.{index}"), true);
+    }
+    let published = async {
+        while world.hub_addresses().as_array().map(Vec::len) != Some(100) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    assert!(
+        tokio::time::timeout(limit, published).await.is_ok(),
+        "{}",
+        world.hub_addresses()
+    );
+    world.settle().await;
+    assert_eq!(
+        world.hub_writes(),
+        ["PATCH /apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/addresses/default"]
+    );
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_made_again_under_its_name_is_another_one_and_nothing_of_the_first_is_left() {
+    let world = World::new().await;
+    world.add_service(service("web", "u1"));
+    world.services().await.reconcile().await.unwrap();
+    assert!(world.hub_lb("u1").is_some());
+    // As after a restore from a backup: names are the same, identities are not.
+    world.tenant.remove("/api/v1/namespaces/shop/services/web");
+    world.add_service(service("web", "u2"));
+    world.services().await.reconcile().await.unwrap();
+    assert!(world.hub_lb("u1").is_none());
+    assert!(world.hub_lb("u2").is_some());
 }

@@ -3,6 +3,7 @@
 //!
 //! Pure, as the core.
 
+mod homecoming;
 mod world;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ResourceType, Snapshot};
 use crate::subscription::Response;
 pub use world::World;
 
@@ -23,6 +24,15 @@ pub enum Said<M> {
     Unsaid(Box<DeltaDiscoveryRequest>),
 }
 
+/// What a dialect does by itself, before the core says anything.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Own<M> {
+    /// The core is to hear this, which had been kept back.
+    Hear(Box<DeltaDiscoveryRequest>),
+    /// This is sent, and the core need not know.
+    Send(ResourceType, M),
+}
+
 /// How a client speaks.
 pub trait Dialect: Default + Send + 'static {
     /// What the client sends.
@@ -33,11 +43,19 @@ pub trait Dialect: Default + Send + 'static {
     /// Takes a new snapshot, before the core does.
     fn on_snapshot(&mut self, snapshot: Option<Arc<Snapshot>>);
 
-    /// What a request means to the core.
-    fn hear(&mut self, request: Self::Request) -> DeltaDiscoveryRequest;
+    /// What a request means to the core. None where it is kept back, or is none of the core's business.
+    fn hear(&mut self, request: Self::Request) -> Option<DeltaDiscoveryRequest>;
+
+    /// What comes before anything that the core has to say. To be called until there is nothing.
+    fn next_own(&mut self) -> Option<Own<Self::Response>> {
+        None
+    }
 
     /// What a response of the core is to the client.
     fn say(&mut self, response: Response) -> Said<Self::Response>;
+
+    /// The type that a request is about, as a URL.
+    fn type_url(request: &Self::Request) -> &str;
 
     /// Who the client says that it is.
     fn node(request: &Self::Request) -> Option<&Node>;
@@ -53,12 +71,16 @@ impl Dialect for Delta {
 
     fn on_snapshot(&mut self, _: Option<Arc<Snapshot>>) {}
 
-    fn hear(&mut self, request: DeltaDiscoveryRequest) -> DeltaDiscoveryRequest {
-        request
+    fn hear(&mut self, request: DeltaDiscoveryRequest) -> Option<DeltaDiscoveryRequest> {
+        Some(request)
     }
 
     fn say(&mut self, response: Response) -> Said<DeltaDiscoveryResponse> {
         Said::Send(response.into())
+    }
+
+    fn type_url(request: &DeltaDiscoveryRequest) -> &str {
+        &request.type_url
     }
 
     fn node(request: &DeltaDiscoveryRequest) -> Option<&Node> {

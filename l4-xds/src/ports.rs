@@ -281,4 +281,75 @@ mod tests {
             }
         }
     }
+
+    /// One thing that happens on the hub, or at one of its two replicas.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A tenant makes a port, or takes it away.
+        Want(PortKey, bool),
+        /// The watches of this replica show it what is there.
+        See(usize),
+        /// The leader writes what it finds.
+        Write,
+        /// This replica gets the lease. Terms do not overlap, and a lease outlasts the lag of a watch: it sees all that was
+        /// written before.
+        Lead(usize),
+    }
+
+    fn any_interleaving() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (any_key(), prop::bool::weighted(0.7)).prop_map(|(key, wanted)| Step::Want(key, wanted)),
+            2 => (0..2_usize).prop_map(Step::See),
+            3 => Just(Step::Write),
+            1 => (0..2_usize).prop_map(Step::Lead),
+        ];
+        prop::collection::vec(step, 1..80)
+    }
+
+    /// What is wanted and what is recorded, on the hub or as a replica sees it.
+    #[derive(Debug, Clone, Default)]
+    struct World {
+        wanted: BTreeSet<PortKey>,
+        recorded: BTreeMap<PortKey, u16>,
+    }
+
+    proptest! {
+        #[test]
+        fn no_recorded_port_moves_however_two_replicas_take_turns(steps in any_interleaving()) {
+            let range = PortRange::new(vec![10000..=10009], vec![10004..=10004]);
+            let (mut hub, mut seen, mut leader) = (World::default(), [World::default(), World::default()], 0);
+            for step in steps {
+                match step {
+                    Step::Want(key, true) => drop(hub.wanted.insert(key)),
+                    Step::Want(key, false) => drop(hub.wanted.remove(&key)),
+                    Step::See(replica) => seen[replica] = hub.clone(),
+                    Step::Lead(replica) => {
+                        leader = replica;
+                        seen[leader] = hub.clone();
+                    }
+                    Step::Write => {
+                        let view = &mut seen[leader];
+                        let before = std::mem::take(&mut hub.recorded);
+                        let found = allocate(&view.wanted, &view.recorded, &range);
+                        let candidates = range.candidates().len();
+                        let asked = |protocol| view.wanted.iter().filter(|key| key.protocol == protocol).count();
+                        let fit = [Protocol::Tcp, Protocol::Udp].map(asked).iter().all(|asked| *asked <= candidates);
+                        prop_assert_eq!(found.exhausted.is_empty(), fit, "no port left is an error, and nothing else is");
+                        hub.recorded = found.assigned;
+                        // It waits until its watch shows what it wrote.
+                        view.recorded.clone_from(&hub.recorded);
+                        for (key, port) in &hub.recorded {
+                            prop_assert!(before.get(key).is_none_or(|before| before == port), "{:?} moved", key);
+                            prop_assert!(!range.is_reserved(*port));
+                        }
+                        let distinct: BTreeSet<_> = hub.recorded.iter().map(|(key, port)| (key.protocol, port)).collect();
+                        prop_assert_eq!(distinct.len(), hub.recorded.len(), "a port was given out twice");
+                    }
+                }
+            }
+            // Whoever looks at the same gives the same answer.
+            let answers = [0, 1].map(|_| allocate(&hub.wanted, &hub.recorded, &range));
+            prop_assert_eq!(&answers[0], &answers[1]);
+        }
+    }
 }

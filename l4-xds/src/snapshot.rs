@@ -238,7 +238,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn content_version(&self) -> ContentVersion {
+    /// What its listeners and clusters hash to.
+    pub fn content_version(&self) -> ContentVersion {
         let counted: BTreeMap<_, _> = (self.resources.iter())
             .filter(|(_, resource)| resource.ty != ResourceType::Endpoint)
             .map(|(name, resource)| ((resource.ty, name), &resource.version))

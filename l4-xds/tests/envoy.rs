@@ -17,7 +17,7 @@ use l4_xds::ir::{Address, Backend, Balancing, Breaker, HealthCheck, Policy, Prob
 use l4_xds::server::Limits;
 use support::control_plane::{Running, fleet_key};
 use support::echo;
-use support::envoy::{Envoy, ask_tcp, ask_udp, free_port, get, talk};
+use support::envoy::{Envoy, ask_tcp, ask_udp, ask_udp_at, free_port, get, talk};
 use support::pki::Ca;
 use support::setup::{FLEET, Setup, programmed, tcp, to};
 use support::{frontend, id, listener, port, snapshot};
@@ -476,5 +476,173 @@ async fn an_envoy_that_speaks_state_of_the_world_is_served_alike() {
     });
     gone.await;
     assert_eq!(ask_udp(dns_port, b"d").await.as_deref(), Some(&b"dns:d"[..]));
+    assert_eq!(setup.plane.counter("nacks_total", ""), 0);
+}
+
+/// What Envoy says of its listeners and clusters of a load balancer, word for word but for times.
+async fn configured(envoy: &Envoy, name: &str) -> Option<Vec<String>> {
+    let page = envoy.admin("/config_dump?include_eds").await?;
+    let dump: serde_json::Value = serde_json::from_str(&page).ok()?;
+    let sections = dump["configs"].as_array()?.iter();
+    let lists = sections.flat_map(|section| section.as_object().into_iter().flat_map(|map| map.values()));
+    let entries = lists.filter_map(|list| list.as_array()).flatten();
+    let mut found: Vec<String> = entries
+        .map(ToString::to_string)
+        .filter(|entry| entry.contains(&format!("tenant-a/{name}/")))
+        .collect();
+    found.sort();
+    Some(found).filter(|found| !found.is_empty())
+}
+
+/// Others come, change and go. What stays is neither touched nor refused, as Envoy itself tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_churn_envoy_refuses_nothing_and_touches_no_listener_that_stays() {
+    let Some(binary) = envoy_binary("churn") else {
+        return;
+    };
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (web, stays) = (echo::tcp("web").await, free_port().await);
+    let others = [free_port().await, free_port().await, free_port().await];
+    let steady = tcp("stays", stays, &web);
+    setup.programmed(std::slice::from_ref(&steady)).await;
+    setup.envoy.until_ready().await;
+    let mut open = TcpStream::connect(("127.0.0.1", stays)).await.unwrap();
+    assert_eq!(talk(&mut open, "a").await.as_deref(), Some("web:a"));
+    let before = configured(&setup.envoy, "stays").await.unwrap();
+
+    for round in 0..12_usize {
+        let mut all = vec![steady.clone()];
+        for (index, number) in others
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| (round + index) % 3 != 0)
+        {
+            let mut other = tcp(&format!("other-{index}"), *number, &web);
+            if round % 2 == 1 {
+                other.listeners[0].policy.balancing = Balancing::SourceIp;
+                other.listeners[0].policy.max_connections = NonZeroU32::new(7);
+            }
+            all.push(other);
+        }
+        setup.programmed(&all).await;
+    }
+    setup.programmed(&[steady]).await;
+    let gone = setup.envoy.until("the others are gone", async |envoy| {
+        let page = envoy.admin("/clusters").await?;
+        (!page.contains("tenant-a/other-")).then_some(())
+    });
+    gone.await;
+
+    assert_eq!(
+        configured(&setup.envoy, "stays").await.unwrap(),
+        before,
+        "as the admin page has it"
+    );
+    assert_eq!(
+        talk(&mut open, "b").await.as_deref(),
+        Some("web:b"),
+        "its open connection"
+    );
+    let page = setup
+        .envoy
+        .admin("/stats?filter=update_rejected|update_failure")
+        .await
+        .unwrap();
+    let refused: Vec<_> = page
+        .lines()
+        .filter(|line| line.contains("update_rejected") && !line.ends_with(": 0"))
+        .collect();
+    assert_eq!(refused, [""; 0]);
+    let known = [
+        "cluster_manager.cds.update_rejected: 0",
+        "listener_manager.lds.update_rejected: 0",
+    ];
+    assert!(known.iter().all(|line| page.contains(line)), "{page}");
+    assert_eq!(setup.plane.counter("nacks_total", ""), 0);
+}
+
+/// Clients of both families reach backends of both: Envoy stands between.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_either_family_reach_backends_of_either() {
+    let Some(binary) = envoy_binary("both families") else {
+        return;
+    };
+    if tokio::net::TcpListener::bind("[::1]:0").await.is_err() {
+        eprintln!("NOT RUN: this machine has no IPv6 on loopback");
+        return;
+    }
+    let mut setup = Setup::start(binary, Limits::default()).await;
+    let (four, six) = (echo::tcp("four").await, echo::tcp_at("[::1]:0", "six").await);
+    let (dns_four, dns_six) = (echo::udp("four").await, echo::udp_at("[::1]:0", "six").await);
+    let mut frontends = Vec::new();
+    let mut ports = Vec::new();
+    for (name, tcp, udp) in [("four", &four, &dns_four), ("six", &six, &dns_six)] {
+        let number = free_port().await;
+        let both = vec![
+            listener(Protocol::Tcp, 53, number, to(tcp)),
+            listener(Protocol::Udp, 53, number, to(udp)),
+        ];
+        frontends.push(frontend(name, both));
+        ports.push((name, number));
+    }
+    setup.programmed(&frontends).await;
+    setup.envoy.until_ready().await;
+    for (name, number) in ports {
+        for client in ["127.0.0.1", "::1"] {
+            let wanted = format!("{name}:a");
+            assert_eq!(
+                ask_tcp(client, number, "a").await,
+                Some(wanted.clone()),
+                "TCP from {client}"
+            );
+            let answer = ask_udp_at(client, number, b"a").await;
+            assert_eq!(answer, Some(wanted.into_bytes()), "UDP from {client} to {name}");
+        }
+    }
+}
+
+/// As after a restart of the manager: the client is back before anybody knows what there is, and something has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_of_the_world_that_comes_back_to_another_one_refuses_nothing() {
+    let Some(binary) = envoy_binary("state of the world after a restart") else {
+        return;
+    };
+    let ca = Ca::new("xds");
+    let plane = Running::start(&ca.material(&[&ca]), Limits::default()).await;
+    let world = |text: String| text.replace("DELTA_GRPC", "GRPC");
+    let envoy = Envoy::start_with(&binary, plane.address, &ca.fleet(FLEET), &ca.pem(), world).await;
+    let mut setup = Setup { ca, plane, envoy };
+    let web = echo::tcp("web").await;
+    let [stays, goes, comes] = [free_port().await, free_port().await, free_port().await];
+    setup
+        .programmed(&[tcp("stays", stays, &web), tcp("goes", goes, &web)])
+        .await;
+    setup.envoy.until_ready().await;
+    let mut open = TcpStream::connect(("127.0.0.1", stays)).await.unwrap();
+    assert_eq!(talk(&mut open, "a").await.as_deref(), Some("web:a"));
+
+    let Setup { ca, plane, envoy } = setup;
+    let address = plane.address;
+    plane.stop().await;
+    let plane = Running::start_at(address, &ca.material(&[&ca]), Limits::default()).await;
+    plane
+        .reported("Envoy is back", |report| !report.fleets.is_empty())
+        .await;
+    let mut setup = Setup { ca, plane, envoy };
+    setup
+        .programmed(&[tcp("comes", comes, &web), tcp("stays", stays, &web)])
+        .await;
+    let gone = setup.envoy.until("what is gone is gone", async |envoy| {
+        let page = envoy.admin("/clusters").await?;
+        (!page.contains("tenant-a/goes/")).then_some(())
+    });
+    gone.await;
+    assert_eq!(ask_tcp("127.0.0.1", goes, "b").await, None);
+    assert_eq!(ask_tcp("127.0.0.1", comes, "b").await.as_deref(), Some("web:b"));
+    assert_eq!(
+        talk(&mut open, "b").await.as_deref(),
+        Some("web:b"),
+        "its open connection"
+    );
     assert_eq!(setup.plane.counter("nacks_total", ""), 0);
 }

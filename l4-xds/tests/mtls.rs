@@ -350,3 +350,85 @@ async fn the_state_of_the_world_is_served_by_the_same_rules() {
     assert_eq!(ask("tenant-b").await.resources.len(), 0);
     plane.stop().await;
 }
+
+/// Streams of many Envoys of one fleet, all opened at once.
+async fn many(plane: &Running, ca: &Ca, pair: &Pair, count: usize) -> Vec<(Client, Stream)> {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut client = connect(plane.address, ca, Some(pair)).await.unwrap();
+        let stream = Stream::open(&mut client).await.unwrap();
+        open.push((client, stream));
+    }
+    open
+}
+
+#[tokio::test]
+async fn new_certificates_end_no_stream_and_later_all_end_one_after_the_other() {
+    const STREAMS: usize = 24;
+    let ca = Ca::new("xds");
+    let max_age = Duration::from_secs(5);
+    let limits = Limits {
+        stream_max_age: max_age,
+        ..Limits::default()
+    };
+    let plane = Running::start(&ca.material(&[&ca]), limits).await;
+    plane.set("tenant-a", snapshot(&[web("a", 10001, "10.0.0.1")]));
+    let mut open = many(&plane, &ca, &ca.fleet("tenant-a"), STREAMS).await;
+    let opened = tokio::time::Instant::now();
+
+    plane.tls.reload(&ca.material(&[&ca])).unwrap();
+    for (_, stream) in &mut open {
+        stream.say(subscribe(Listener, &[])).await;
+        assert_eq!(stream.hear_names().await, ["tenant-a/a/tcp/80"], "it goes on");
+    }
+
+    let mut ends = tokio::task::JoinSet::new();
+    for (client, mut stream) in open {
+        ends.spawn(async move {
+            while stream.hear().await.is_some() {}
+            drop(client);
+            opened.elapsed()
+        });
+    }
+    let mut ends = ends.join_all().await;
+    ends.sort();
+    let (first, last) = (ends[0], ends[STREAMS - 1]);
+    assert!(first >= max_age.mul_f64(0.7), "the first ended after {first:?}");
+    assert!(last <= max_age.mul_f64(1.5), "the last ended after {last:?}");
+    // All within a fifth of what they are spread over would be a storm.
+    let in_one = Duration::from_millis(400);
+    let together = |from: &Duration| {
+        ends.iter()
+            .filter(|end| **end >= *from && **end < *from + in_one)
+            .count()
+    };
+    let most = ends.iter().map(together).max().unwrap();
+    assert!(
+        most <= STREAMS * 3 / 4,
+        "{most} of {STREAMS} ended within {in_one:?}: {ends:?}"
+    );
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_certificate_by_its_maximum_age_at_most() {
+    let (old, new) = (Ca::new("old"), Ca::new("new"));
+    let limits = Limits {
+        stream_max_age: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let plane = Running::start(&old.material(&[&old, &new]), limits).await;
+    let pair = old.fleet("tenant-a");
+    let mut client = connect(plane.address, &old, Some(&pair)).await.unwrap();
+    let mut stream = Stream::open(&mut client).await.unwrap();
+    plane.tls.reload(&old.material(&[&new])).unwrap();
+    assert_eq!(stream.hear().await, None, "it ends without an error");
+    // The connection goes with it, so the next stream needs a certificate that counts.
+    let again = Stream::open(&mut client).await;
+    assert!(again.is_err(), "the old certificate still counts");
+    assert_ne!(
+        code_of(connect(plane.address, &old, Some(&pair)).await).await,
+        Some(Code::Ok)
+    );
+    plane.stop().await;
+}

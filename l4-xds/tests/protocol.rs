@@ -293,6 +293,31 @@ fn a_client_that_reconnects_to_an_unchanged_snapshot_is_sent_nothing_and_counts_
 }
 
 #[test]
+fn a_client_that_comes_back_is_sent_what_changed_meanwhile_and_nothing_that_it_has() {
+    let known = snapshot(&[a(), b()]);
+    let mut client = Client::with(&[a(), sticky(b())]);
+    for ty in [Cluster, Endpoint, Listener] {
+        let versions = known.resources(ty).iter();
+        let versions = versions.map(|(name, resource)| (name.to_string(), resource.version().to_string()));
+        let names: &[&str] = if ty == Endpoint { &[A, B] } else { &[] };
+        client.say(DeltaDiscoveryRequest {
+            initial_resource_versions: versions.collect(),
+            ..subscribe(ty, names)
+        });
+    }
+    let clusters = client.hear(Cluster);
+    assert_eq!(names(&clusters), [B]);
+    assert_eq!(
+        names(&client.hear_and_ack(Endpoint)),
+        [B],
+        "a changed cluster needs them"
+    );
+    client.say(ack(&clusters));
+    assert_eq!(names(&client.hear_and_ack(Listener)), [B]);
+    client.hear_nothing();
+}
+
+#[test]
 fn new_load_balancers_come_as_cluster_then_endpoints_then_listener() {
     let mut client = Client::with(&[a()]);
     client.settle();

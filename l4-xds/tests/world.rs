@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::config::endpoint::v3 as eds;
 use envoy_types::pb::envoy::config::listener::v3 as lds;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use l4_xds::dialect::{Dialect, Said, World};
+use l4_xds::dialect::{Dialect, Own, Said, World};
 use l4_xds::ir::{Balancing, Frontend};
 use l4_xds::snapshot::ResourceType::{self, Cluster, Endpoint, Listener};
 use l4_xds::snapshot::Snapshot;
@@ -69,6 +69,11 @@ impl Client {
 
     /// A new stream; the client keeps what it has.
     fn reconnect(&mut self, offer: &Arc<Snapshot>) {
+        self.reconnect_in(&[Cluster, Endpoint, Listener], 0, offer);
+    }
+
+    /// A new stream. It asks in this order, and there is a snapshot only after so many requests.
+    fn reconnect_in(&mut self, order: &[ResourceType], before: usize, offer: &Arc<Snapshot>) {
         let has = std::mem::take(&mut self.has);
         let nonces_are_gone = |(ty, has): (&'static str, Has)| {
             let nonce = String::new();
@@ -81,8 +86,15 @@ impl Client {
             has,
             said: Vec::new(),
         };
-        self.offer(offer);
-        self.subscribe();
+        for (index, ty) in order.iter().enumerate() {
+            if index == before {
+                self.offer(offer);
+            }
+            self.ask(*ty, None);
+        }
+        if before >= order.len() {
+            self.offer(offer);
+        }
     }
 
     fn ask(&mut self, ty: ResourceType, error: Option<&str>) {
@@ -103,11 +115,24 @@ impl Client {
             }),
             ..Default::default()
         };
-        self.stream.on_request(self.world.hear(request));
+        if let Some(request) = self.world.hear(request) {
+            self.stream.on_request(request);
+        }
     }
 
     fn next(&mut self) -> Option<(ResourceType, DiscoveryResponse)> {
         loop {
+            match self.world.next_own() {
+                Some(Own::Hear(request)) => {
+                    self.stream.on_request(*request);
+                    continue;
+                }
+                Some(Own::Send(ty, message)) => {
+                    self.said.push((ty, message.resources.len()));
+                    return Some((ty, message));
+                }
+                None => {}
+            }
             let response = self.stream.next_response()?;
             let ty = response.ty;
             match self.world.say(response) {
@@ -132,9 +157,21 @@ impl Client {
         }
         has.version.clone_from(&response.version_info);
         has.nonce.clone_from(&response.nonce);
+        self.check_references();
         self.ask(ty, None);
         if ty == Cluster {
             self.ask(Endpoint, None);
+        }
+    }
+
+    /// Make before break: traffic never finds a listener without its cluster.
+    fn check_references(&self) {
+        let has = |ty: ResourceType| self.has.get(ty.type_url()).map(|has| &has.resources);
+        for listener in has(Listener).into_iter().flat_map(Resources::keys) {
+            assert!(
+                has(Cluster).is_some_and(|clusters| clusters.contains_key(listener)),
+                "{listener} has lost its cluster, or came before it"
+            );
         }
     }
 
@@ -255,6 +292,43 @@ fn a_client_that_reconnects_is_told_its_endpoints_alone_unless_something_changed
 }
 
 #[test]
+fn a_client_that_comes_back_to_another_world_parts_with_listeners_before_their_clusters() {
+    let mut client = Client::connect(&offered(&[
+        web("a", 10001, "10.0.0.1"),
+        web("b", 10002, "10.0.0.1"),
+    ]));
+    client.settle();
+    let other = offered(&[sticky(web("a", 10001, "10.0.0.1")), web("c", 10003, "10.0.0.1")]);
+    client.reconnect(&other);
+    client.settle();
+    let order: Vec<_> = client.said.iter().filter(|(ty, _)| *ty != Endpoint).collect();
+    assert_eq!(order, [&(Listener, 1), &(Cluster, 2), &(Listener, 2)]);
+    assert!(client.stream.is_settled());
+}
+
+#[test]
+fn one_that_refuses_the_listeners_it_could_keep_is_sent_the_world_all_the_same() {
+    let mut client = Client::connect(&offered(&[
+        web("a", 10001, "10.0.0.1"),
+        web("b", 10002, "10.0.0.1"),
+    ]));
+    client.settle();
+    client.reconnect(&offered(&[web("a", 10009, "10.0.0.1")]));
+    loop {
+        let (ty, response) = client.next().unwrap();
+        if ty == Listener {
+            client.refuse(Listener, &response, "no");
+            break;
+        }
+        client.take(ty, &response);
+    }
+    let (ty, clusters) = std::iter::from_fn(|| client.next())
+        .find(|(ty, _)| *ty == Cluster)
+        .unwrap();
+    assert_eq!((ty, clusters.resources.len()), (Cluster, 1));
+}
+
+#[test]
 fn a_refused_listener_stays_as_it_was_and_others_go_on() {
     let mut client = Client::connect(&offered(&[web("a", 10001, "10.0.0.1")]));
     client.settle();
@@ -298,21 +372,25 @@ fn any_world() -> impl Strategy<Value = Vec<Frontend>> {
     })
 }
 
+/// In which order it asks, and after how many requests there is a snapshot.
+fn any_return() -> impl Strategy<Value = (Vec<ResourceType>, usize)> {
+    (Just(vec![Cluster, Endpoint, Listener]).prop_shuffle(), 0_usize..4)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_client_has_what_is_offered_whatever_was_offered_before(
-        worlds in prop::collection::vec((any_world(), 0_usize..4, any::<bool>()), 1..8),
+    fn the_client_has_what_is_offered_and_no_listener_is_ever_without_its_cluster(
+        worlds in prop::collection::vec((any_world(), 0_usize..6, prop::option::of(any_return())), 1..8),
     ) {
         let mut offer = offered(&[]);
         let mut client = Client::connect(&offer);
         for (frontends, delivered, reconnects) in worlds {
             offer = offered(&frontends);
-            if reconnects {
-                client.reconnect(&offer);
-            } else {
-                client.offer(&offer);
+            match reconnects {
+                Some((order, before)) => client.reconnect_in(&order, before, &offer),
+                None => client.offer(&offer),
             }
             for _ in 0..delivered {
                 if let Some((ty, response)) = client.next() {

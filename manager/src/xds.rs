@@ -4,7 +4,7 @@
 //! that all replicas serve the same. A fleet is told nothing before every store is complete, and is never told
 //! of an empty world because its Tenant or namespace cannot be found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller_kit::driver::Outcome;
@@ -16,7 +16,7 @@ use l4_xds::{Cache, ContentVersion, FleetKey, Frontend, LoadBalancerId, Snapshot
 use crate::context::{Context, Error, SharedMap};
 use crate::controller::load_balancer::assess::{Assessed, View};
 
-/// What is served of one LoadBalancer.
+/// What is served of one LoadBalancer, all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     /// Generation of the spec that it was made from.
@@ -75,6 +75,7 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         addresses: ctx.stores.addresses.in_namespace(namespace),
         services: ctx.stores.services.in_namespace(namespace),
         hostnames: ctx.hostnames.get(),
+        translation: ctx.options.translation,
     })
 }
 
@@ -119,6 +120,9 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 fn set(ctx: &Context, fleet: &FleetKey, view: &View) -> Result<(), Error> {
     let assessed = view.assess();
     let frontends: Vec<_> = assessed.iter().filter_map(Assessed::frontend).collect();
+    let complete: BTreeSet<_> = (assessed.iter().filter(|item| item.is_complete()))
+        .map(|item| &item.id)
+        .collect();
     let before = ctx
         .snapshots
         .parts
@@ -128,6 +132,7 @@ fn set(ctx: &Context, fleet: &FleetKey, view: &View) -> Result<(), Error> {
     let parts = translate(ctx, view, frontends, before);
     let snapshot = Snapshot::assemble(parts.values().map(|(_, part)| part.as_ref()));
     let served: BTreeMap<LoadBalancerId, Served> = (parts.iter())
+        .filter(|(id, _)| complete.contains(id))
         .filter_map(|(id, (frontend, _))| {
             let content = snapshot.content_version(id)?.clone();
             Some((

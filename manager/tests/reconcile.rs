@@ -2,7 +2,9 @@
 
 mod hub;
 
-use hub::Hub;
+use hub::{FOLLOWER, Hub};
+use kubelb_manager::build::hub_service;
+use l4_xds::stream::LoadBalancerState;
 use serde_json::json;
 
 fn allowed() -> serde_json::Value {
@@ -43,6 +45,81 @@ async fn a_replica_without_the_lease_writes_nothing_and_serves_the_same() {
     let served = follower.ctx.snapshots.served("tenant-a");
     assert_eq!(served.len(), 1);
     assert_eq!(served, leader.ctx.snapshots.served("tenant-a"));
+    follower.stop().await;
+    leader.stop().await;
+}
+
+/// All Envoys happen to ask the replica that does not lead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_replica_without_the_lease_hears_is_recorded_and_both_serve_the_same() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    for name in ["good", "bad"] {
+        hub.load_balancer("tenant-a", name);
+    }
+    hub.ready_pod("kubelb", FOLLOWER, json!({}));
+    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
+    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    let (leader, follower) = (hub.manager().await, hub.follower().await);
+    let served = |replica: &hub::Running| replica.ctx.snapshots.served("tenant-a");
+    hub.until("both to be served", || served(&follower).len() == 2)
+        .await;
+    for name in ["good", "bad"] {
+        hub.give_address("tenant-a", &hub_service::name("tenant-a", name), "192.0.2.7");
+    }
+
+    let content = |name: &str| {
+        let all = served(&follower);
+        let found = all.iter().find(|(id, _)| id.name() == name).unwrap();
+        (found.0.clone(), found.1.content.clone())
+    };
+    let (good, bad) = (content("good"), content("bad"));
+    let envoy = follower.ctx.reports.open("tenant-a".parse().unwrap(), 9).unwrap();
+    envoy.introduce("envoy-1".to_owned().into());
+    let acknowledged = LoadBalancerState {
+        programmed: Some(good.1.clone()),
+        rejected: None,
+    };
+    let rejected = LoadBalancerState {
+        programmed: None,
+        rejected: Some((bad.1, "cannot bind".to_owned())),
+    };
+    envoy.report(vec![
+        (good.0.clone(), Some(acknowledged)),
+        (bad.0, Some(rejected)),
+    ]);
+
+    let is = |name: &str, status: &str, reason: &str| {
+        hub.programmed("tenant-a", name) == Some((status.to_owned(), reason.to_owned()))
+    };
+    hub.until("the good one to be programmed", || {
+        is("good", "True", "Programmed")
+    })
+    .await;
+    hub.until("the bad one to be rejected", || is("bad", "False", "Rejected"))
+        .await;
+    hub.until("both to leave out the bad one", || {
+        served(&leader).len() == 1 && served(&follower).len() == 1
+    })
+    .await;
+    assert_eq!(served(&leader), served(&follower));
+    assert_eq!(served(&leader)[&good.0].content, good.1);
+    hub.settled().await;
+    assert!(is("good", "True", "Programmed") && is("bad", "False", "Rejected"));
+
+    // Another policy of the platform team's: nobody has acknowledged it, and the bad one has another chance.
+    let mut other = allowed();
+    other["loadBalancer"] = json!({"trafficPolicy": {"idleTimeoutSeconds": 7}});
+    hub.tenant("a", other);
+    hub.until("the good one to wait for an Envoy", || {
+        is("good", "False", "Pending")
+    })
+    .await;
+    hub.until("both to try both", || {
+        served(&leader).len() == 2 && served(&follower).len() == 2
+    })
+    .await;
+    assert_eq!(served(&leader), served(&follower));
     follower.stop().await;
     leader.stop().await;
 }
@@ -182,5 +259,62 @@ async fn a_second_tenant_for_a_namespace_is_refused_and_the_first_feels_nothing(
     hub.delete_tenant("tenant-a");
     hub.settled().await;
     assert!(hub.memory.get("/api/v1/namespaces/tenant-a").is_some());
+    manager.stop().await;
+}
+
+fn service_of_web() -> String {
+    let name = hub_service::name("tenant-a", "web");
+    format!("/api/v1/namespaces/tenant-a/services/{name}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_service_that_somebody_deletes_or_changes_is_put_right_with_the_port_it_had() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let path = service_of_web();
+    let before = hub.memory.get(&path).unwrap()["spec"].clone();
+    hub.memory.remove(&path);
+    hub.until("the Service to be made again", || hub.memory.get(&path).is_some())
+        .await;
+    assert_eq!(hub.memory.get(&path).unwrap()["spec"], before);
+    let mut changed = hub.memory.get(&path).unwrap();
+    changed["spec"]["type"] = json!("NodePort");
+    hub.memory.put("/api/v1/namespaces/tenant-a/services", changed);
+    hub.until("it to be as it was", || {
+        hub.memory
+            .get(&path)
+            .is_some_and(|service| service["spec"] == before)
+    })
+    .await;
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l4_that_is_switched_off_goes_with_a_word_and_comes_back_when_it_is_switched_on() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let path = service_of_web();
+    let mut off = allowed();
+    off["loadBalancer"] = json!({"disable": true});
+    hub.tenant("a", off);
+    hub.until("the Service to go", || hub.memory.get(&path).is_none())
+        .await;
+    hub.until("the word", || {
+        hub.programmed("tenant-a", "web") == Some(("False".into(), "NotAccepted".into()))
+    })
+    .await;
+    hub.tenant("a", allowed());
+    hub.until("the Service to come back", || hub.memory.get(&path).is_some())
+        .await;
+    hub.until("the word", || {
+        hub.programmed("tenant-a", "web") == Some(("False".into(), "Pending".into()))
+    })
+    .await;
     manager.stop().await;
 }

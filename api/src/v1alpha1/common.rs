@@ -1,6 +1,7 @@
 //! Types that several custom resources share.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -28,6 +29,45 @@ impl Protocol {
         match self {
             Self::TCP => "TCP",
             Self::UDP => "UDP",
+        }
+    }
+}
+
+/// Family of an IP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum IpFamily {
+    /// IPv4.
+    IPv4,
+    /// IPv6.
+    IPv6,
+}
+
+impl IpFamily {
+    /// The family of an address. One of IPv4 that is written as one of IPv6 is of IPv4.
+    #[must_use]
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(_) => Self::IPv4,
+            IpAddr::V6(_) => Self::IPv6,
+        }
+    }
+
+    /// As on a Service; none for what Kubernetes may call so later.
+    #[must_use]
+    pub fn of_service(text: &str) -> Option<Self> {
+        match text {
+            "IPv4" => Some(Self::IPv4),
+            "IPv6" => Some(Self::IPv6),
+            _ => None,
+        }
+    }
+
+    /// The text used in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IPv4 => "IPv4",
+            Self::IPv6 => "IPv6",
         }
     }
 }

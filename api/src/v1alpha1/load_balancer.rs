@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EndpointSet, Protocol, TrafficPolicy};
+use super::{EndpointSet, IpFamily, Protocol, TrafficPolicy};
 use crate::names::PortNumber;
 
 /// An L4 load balancer. The CCM makes one for each tenant Service of type LoadBalancer and names it by the
@@ -48,6 +48,13 @@ pub struct LoadBalancerSpec {
     /// As on the tenant's Service: `Local` sends only to nodes that have a ready pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+    /// Families of the tenant's Service, in its order. Endpoints of the first that has any are sent to, and the hub is
+    /// asked for addresses of these; Envoy stands between the families. Without any: all endpoints, and what the hub gives
+    /// by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    #[x_kube(validation = Rule::new("self.size() < 2 || self[0] != self[1]").message("each family may be there once"))]
+    pub ip_families: Vec<IpFamily>,
     /// Session persistence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
@@ -138,6 +145,11 @@ pub struct LoadBalancerStatus {
     /// The host name in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<HostnameStatus>,
+    /// The configuration that `Programmed` is about, as a hash of what Envoys are given without endpoints. Absent while
+    /// there is no word of an Envoy's, and in statuses of managers that did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub content_version: Option<String>,
     /// `Accepted` (the spec is allowed) and `Programmed` (an Envoy acknowledged this content).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::meta::DEFAULT_NAME;
-use api::v1alpha1::{Addresses, LoadBalancer, TenantState, TenantStateStatus};
+use api::v1alpha1::{Addresses, IpFamily, LoadBalancer, TenantState, TenantStateStatus};
 use controller_kit::apply::{Applier, Report};
 use controller_kit::diff::plan;
 use controller_kit::driver::Outcome;
@@ -123,6 +123,7 @@ impl Services {
     fn gather(&self, settings: &TenantStateStatus) -> Vec<Item> {
         let namespace = &*self.context.hub_namespace;
         let published = self.addresses.get(namespace, DEFAULT_NAME);
+        let node_families = families(published.as_deref());
         let services = self.services.snapshot();
         let local = self.local(&services);
         let settings = Settings {
@@ -130,6 +131,7 @@ impl Services {
             class_policy: self.class_policy,
             annotations: &settings.annotations,
             has_nodes: published.is_none_or(|addresses| !addresses.spec.addresses.is_empty()),
+            node_families: &node_families,
             local: &local,
         };
         let to_item = |service: Arc<Service>| {
@@ -351,6 +353,15 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
+}
+
+/// Families of the addresses that are published.
+fn families(published: Option<&Addresses>) -> BTreeSet<IpFamily> {
+    let addresses = published
+        .into_iter()
+        .flat_map(|published| &published.spec.addresses);
+    let ips = addresses.filter_map(|address| address.ip.as_ref()?.parse().ok());
+    ips.map(IpFamily::of).collect()
 }
 
 /// Namespaces with Services of ours, or with something that could not be changed.

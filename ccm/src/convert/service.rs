@@ -8,7 +8,7 @@ use api::meta::DEFAULT_NAME;
 use api::names::PortNumber;
 use api::v1alpha1::{
     AddressesReference, AnnotationSettings, EndpointAddress, EndpointPort, EndpointSet,
-    ExternalTrafficPolicy, HealthCheckType, LoadBalancer, LoadBalancerPort, LoadBalancerSpec,
+    ExternalTrafficPolicy, HealthCheckType, IpFamily, LoadBalancer, LoadBalancerPort, LoadBalancerSpec,
     LoadBalancerType, Persistence, PersistenceType, Protocol,
 };
 use ipnet::IpNet;
@@ -23,6 +23,9 @@ use crate::notice::{Notice, reason};
 
 /// What `spec.loadBalancerSourceRanges` was called before.
 const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/// What the API server fills in for `sessionAffinity: ClientIP`: three hours.
+const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 
 /// Kind in the origin annotations.
 pub const ORIGIN_KIND: &str = "Service";
@@ -48,6 +51,8 @@ pub struct Settings<'a> {
     pub annotations: &'a AnnotationSettings,
     /// True when at least one node takes traffic.
     pub has_nodes: bool,
+    /// Families of the addresses by which nodes take it.
+    pub node_families: &'a BTreeSet<IpFamily>,
     /// Where the pods of Services with `externalTrafficPolicy: Local` are.
     pub local: &'a Local,
 }
@@ -120,6 +125,7 @@ fn wanted(
             "no node of this cluster takes traffic from outside yet",
         ));
     }
+    notices.extend(not_on_nodes(&ip_families(spec), settings.node_families));
     let Some(targets) = targets(spec, &origin, settings.local, notices) else {
         return Wanted::Hold;
     };
@@ -144,6 +150,26 @@ fn origin_of(service: &Service) -> Option<Origin<'_>> {
         namespace: service.metadata.namespace.as_deref()?,
         name: service.metadata.name.as_deref()?,
         uid: service.metadata.uid.as_deref()?,
+    })
+}
+
+fn ip_families(spec: &ServiceSpec) -> Vec<IpFamily> {
+    let families = spec.ip_families.iter().flatten();
+    families
+        .filter_map(|family| IpFamily::of_service(family))
+        .collect()
+}
+
+/// NodePorts of a Service answer on addresses of its own families only.
+fn not_on_nodes(families: &[IpFamily], of_nodes: &BTreeSet<IpFamily>) -> Option<Notice> {
+    let reachable = families.iter().any(|family| of_nodes.contains(family));
+    (!families.is_empty() && !of_nodes.is_empty() && !reachable).then(|| {
+        let wanted: Vec<_> = families.iter().map(|family| family.as_str()).collect();
+        let message = format!(
+            "spec.ipFamilies: no node has an address of {} that is published, so nothing answers",
+            wanted.join(" or ")
+        );
+        Notice::new(reason::NO_NODES, message)
     })
 }
 
@@ -281,7 +307,8 @@ fn load_balancer_spec(
                 "Cluster" => Some(ExternalTrafficPolicy::Cluster),
                 _ => None,
             }),
-        persistence: (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Persistence {
+        ip_families: ip_families(spec),
+        persistence: is_sticky(spec).then_some(Persistence {
             type_: PersistenceType::SourceIP,
         }),
         source_ranges,
@@ -299,7 +326,29 @@ fn unserved_fields(spec: &ServiceSpec) -> Vec<Notice> {
             "spec.loadBalancerIP is ignored: the hub chooses the address",
         ));
     }
+    if is_sticky(spec) {
+        let message = "spec.sessionAffinity ClientIP pins a client to a node, not to a pod: pods and kube-proxy see the \
+                       hub in its place";
+        notices.push(Notice::new(reason::UNSUPPORTED_VALUE, message));
+    }
+    if is_sticky(spec) && affinity_timeout(spec).is_some_and(|timeout| timeout != DEFAULT_AFFINITY_SECONDS) {
+        let message = "spec.sessionAffinityConfig.clientIP.timeoutSeconds is not kept: a client stays with its node \
+                       for as long as the nodes are the same";
+        notices.push(Notice::new(reason::UNSUPPORTED_VALUE, message));
+    }
     notices
+}
+
+fn is_sticky(spec: &ServiceSpec) -> bool {
+    spec.session_affinity.as_deref() == Some("ClientIP")
+}
+
+fn affinity_timeout(spec: &ServiceSpec) -> Option<i32> {
+    spec.session_affinity_config
+        .as_ref()?
+        .client_ip
+        .as_ref()?
+        .timeout_seconds
 }
 
 enum Pairs {

@@ -5,7 +5,7 @@
 //! implementation wrote.
 
 use api::condition::find;
-use api::v1alpha1::{LoadBalancer, load_balancer_condition as condition};
+use api::v1alpha1::{IpFamily, LoadBalancer, load_balancer_condition as condition};
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde_json::{Value, json};
 
@@ -78,7 +78,30 @@ fn shown(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
     if load_balancer.spec.proxy_protocol.is_some() {
         ingress.iter_mut().for_each(through_proxy);
     }
-    ingress
+    by_family(ingress, &load_balancer.spec.ip_families)
+}
+
+/// Those of the Service's families, in its order, and names. Where the hub has none of these families, all that it has:
+/// Envoy stands between the families.
+fn by_family(ingress: Vec<LoadBalancerIngress>, families: &[IpFamily]) -> Vec<LoadBalancerIngress> {
+    let family = |ingress: &LoadBalancerIngress| Some(IpFamily::of(ingress.ip.as_ref()?.parse().ok()?));
+    let place = |ingress: &LoadBalancerIngress| match family(ingress) {
+        Some(family) => families.iter().position(|wanted| *wanted == family),
+        None => Some(families.len()),
+    };
+    if !ingress
+        .iter()
+        .filter_map(family)
+        .any(|family| families.contains(&family))
+    {
+        return ingress;
+    }
+    let mut shown: Vec<_> = ingress
+        .into_iter()
+        .filter(|ingress| place(ingress).is_some())
+        .collect();
+    shown.sort_by_key(place);
+    shown
 }
 
 /// Keeps kube-proxy of the tenant from answering for the address itself: clients in the cluster would reach pods
@@ -228,6 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_the_services_families_are_shown_in_its_order() {
+        let shown = |families: &[IpFamily], ingress: Value| {
+            let mut hub = hub(2, 2, ingress);
+            hub.spec.ip_families = families.to_vec();
+            project(&service(None, json!([])), OURS, HubView::Found(&hub)).unwrap()["loadBalancer"]["ingress"]
+                .clone()
+        };
+        let (four, six) = (IpFamily::IPv4, IpFamily::IPv6);
+        let (a, b) = (json!({"ip": "192.0.2.7"}), json!({"ip": "2001:db8::7"}));
+        let both = json!([a, b]);
+        assert_eq!(shown(&[four, six], both.clone()), both);
+        assert_eq!(shown(&[six, four], both.clone()), json!([b, a]));
+        assert_eq!(shown(&[six], both.clone()), json!([b]));
+        assert_eq!(shown(&[four], both.clone()), json!([a]));
+        assert_eq!(shown(&[], both.clone()), both);
+        assert_eq!(shown(&[six], json!([a])), json!([a]), "the hub has no other");
+        let name = json!({"hostname": "lb.example.com"});
+        assert_eq!(shown(&[six], json!([name])), json!([name]));
+    }
+
+    #[test]
     fn a_status_that_is_right_needs_no_write() {
         let ingress = json!([{"ip": "192.0.2.7"}]);
         let hub = hub(2, 2, ingress.clone());
@@ -263,6 +307,17 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_status_with_fields_of_a_newer_manager_is_read_all_the_same() {
+        let hub = hub(2, 2, json!([{"ip": "192.0.2.7"}]));
+        let mut newer = serde_json::to_value(&hub).unwrap();
+        newer["status"]["ofTomorrow"] = json!({"some": "thing"});
+        newer["status"]["loadBalancer"]["ingress"][0]["ofTomorrow"] = json!(1);
+        let hub: LoadBalancer = serde_json::from_value(newer).unwrap();
+        let patch = project(&service(None, json!([])), OURS, HubView::Found(&hub)).unwrap();
+        assert_eq!(first_address(&patch), Some("192.0.2.7"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::v1alpha1::{Addresses, LoadBalancer, TenantState};
 use controller_kit::CancellationToken;
-use controller_kit::driver::Outcome;
+use controller_kit::driver::{Outcome, Trigger};
 use controller_kit::events::Recorder;
 use controller_kit::lease::Leadership;
 use controller_kit::metrics::Metrics;
@@ -197,6 +197,16 @@ impl World {
         };
         nodes.nodes.synced().await;
         nodes.addresses.synced().await;
+        nodes
+    }
+
+    /// As [`World::nodes`], with a trigger for each event about a node.
+    pub async fn nodes_with(&self, trigger: Trigger<()>) -> Nodes {
+        let mut nodes = self.nodes().await;
+        nodes.nodes = Watch::<Node>::all(self.tenant_front.client())
+            .on_event(move |_| trigger.trigger(()))
+            .spawn(&self.stop);
+        nodes.nodes.synced().await;
         nodes
     }
 

@@ -7,6 +7,7 @@
 )]
 
 mod churn;
+mod cold;
 mod outage;
 mod renewal;
 #[path = "../stories/support/mod.rs"]

@@ -1,12 +1,12 @@
 //! State of the world: every response holds all clusters, or all listeners, that the client is to have.
 //!
-//! A client that comes back with the version of all that it has is sent its endpoints alone; one that comes before there
-//! is a snapshot is sent everything.
+//! A client that comes back with the version of all that it has is sent its endpoints alone. One that comes back with
+//! something else is sent everything, and first what lets it part with its old listeners: see [`Homecoming`].
 //!
 //! Endpoints are sent as they change: "the management server is not required to send all resources" of a type that is
 //! subscribed to by name. Quotations are from Envoy's "xDS REST and gRPC protocol".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -14,16 +14,20 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse,
 };
 
-use super::{Dialect, Said};
+use super::homecoming::{Homecoming, Next};
+use super::{Dialect, Own, Said};
 use crate::snapshot::{Resource, ResourceName, ResourceType, Resources, Snapshot};
 use crate::subscription::{Response, WILDCARD};
 
-type Held = BTreeMap<ResourceName, Arc<Resource>>;
+pub(super) type Held = BTreeMap<ResourceName, Arc<Resource>>;
 
 /// What one client was told, by type.
 #[derive(Debug, Default)]
 pub struct World {
     snapshot: Option<Arc<Snapshot>>,
+    homecoming: Homecoming,
+    /// What the core is to hear next.
+    understood: VecDeque<DeltaDiscoveryRequest>,
     clusters: Told,
     endpoints: Told,
     listeners: Told,
@@ -51,7 +55,48 @@ impl Dialect for World {
         self.snapshot = snapshot;
     }
 
-    fn hear(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
+    fn hear(&mut self, request: DiscoveryRequest) -> Option<DeltaDiscoveryRequest> {
+        let ty = ResourceType::from_type_url(&request.type_url);
+        let request = match ty {
+            Some(ResourceType::Cluster | ResourceType::Listener) => self.homecoming.keep(request),
+            Some(ResourceType::Endpoint) | None => Some(request),
+        };
+        request.map(|request| self.understand(request))
+    }
+
+    fn next_own(&mut self) -> Option<Own<DiscoveryResponse>> {
+        if let Some(request) = self.understood.pop_front() {
+            return Some(Own::Hear(Box::new(request)));
+        }
+        let endpoints = self.endpoints.started.then_some(&self.endpoints.names);
+        match self.homecoming.next(self.snapshot.as_deref(), endpoints)? {
+            Next::Ask(message) => Some(Own::Send(ResourceType::Listener, message)),
+            Next::Arrived { requests, listeners } => {
+                self.listeners.held = listeners;
+                let understood = requests.into_iter().map(|request| self.understand(request));
+                let mut understood: VecDeque<_> = understood.collect();
+                let first = understood.pop_front();
+                self.understood = understood;
+                first.map(|request| Own::Hear(Box::new(request)))
+            }
+        }
+    }
+
+    fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
+        self.said(response)
+    }
+
+    fn type_url(request: &DiscoveryRequest) -> &str {
+        &request.type_url
+    }
+
+    fn node(request: &DiscoveryRequest) -> Option<&Node> {
+        request.node.as_ref()
+    }
+}
+
+impl World {
+    fn understand(&mut self, request: DiscoveryRequest) -> DeltaDiscoveryRequest {
         let DiscoveryRequest {
             version_info,
             node,
@@ -92,11 +137,21 @@ impl Dialect for World {
                 (name.to_string(), version)
             });
             delta.initial_resource_versions = versions.collect();
+            if ty == ResourceType::Cluster && delta.initial_resource_versions.is_empty() {
+                delta.initial_resource_versions = self.outdated_clusters(resources);
+            }
         }
         delta
     }
 
-    fn say(&mut self, response: Response) -> Said<DiscoveryResponse> {
+    /// Clusters that the client has in some version, as its endpoints tell.
+    fn outdated_clusters(&self, resources: &Resources) -> HashMap<String, String> {
+        let names = self.endpoints.names.iter();
+        let there = names.filter(|name| resources.get(&ResourceName::from(name.as_str())).is_some());
+        there.map(|name| (name.clone(), String::new())).collect()
+    }
+
+    fn said(&mut self, response: Response) -> Said<DiscoveryResponse> {
         let Response {
             ty,
             nonce,
@@ -134,12 +189,6 @@ impl Dialect for World {
         Said::Send(message)
     }
 
-    fn node(request: &DiscoveryRequest) -> Option<&Node> {
-        request.node.as_ref()
-    }
-}
-
-impl World {
     fn told(&mut self, ty: ResourceType) -> &mut Told {
         match ty {
             ResourceType::Cluster => &mut self.clusters,

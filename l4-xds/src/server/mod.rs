@@ -216,3 +216,29 @@ impl AggregatedDiscoveryService for Service {
         self.open::<Delta>(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_client_is_asked_and_given_up_long_before_its_stream_is_old() {
+        let limits = Limits::default();
+        assert!(limits.keepalive_interval > Duration::ZERO && limits.keepalive_timeout > Duration::ZERO);
+        assert!(limits.keepalive_interval + limits.keepalive_timeout <= Duration::from_secs(60));
+        assert!(limits.keepalive_interval + limits.keepalive_timeout < limits.shortest_age());
+    }
+
+    #[test]
+    fn ages_of_streams_are_spread_over_two_fifths_of_the_maximum_age() {
+        let limits = Limits::default();
+        let ages: Vec<_> = (0..1000).map(|_| limits.stream_age()).collect();
+        let (shortest, longest) = (
+            limits.stream_max_age.mul_f64(0.8),
+            limits.stream_max_age.mul_f64(1.2),
+        );
+        assert!(ages.iter().all(|age| (shortest..=longest).contains(age)));
+        let early = ages.iter().filter(|age| **age < limits.stream_max_age).count();
+        assert!((300..700).contains(&early), "{early} of 1000 in the first half");
+    }
+}

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
 use crate::cache::{FleetKey, Published};
-use crate::dialect::{Dialect, Said};
+use crate::dialect::{Dialect, Own, Said};
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::snapshot::ResourceType;
@@ -75,11 +75,12 @@ impl<D: Dialect> Session<D> {
 
     async fn flush(&mut self, stream: &mut Stream) -> Result<(), mpsc::error::SendError<()>> {
         self.reporter.report(stream.take_changes());
-        while let Some(response) = stream.next_response() {
-            self.metrics
-                .responses
-                .with_label_values(&[response.ty.type_url()])
-                .inc();
+        loop {
+            self.flush_own(stream).await?;
+            let Some(response) = stream.next_response() else {
+                return Ok(());
+            };
+            self.count_response(response.ty);
             tracing::debug!(
                 fleet = %self.fleet, ty = ?response.ty, changed = response.resources.len(),
                 removed = response.removed.len(), "xDS response",
@@ -92,7 +93,26 @@ impl<D: Dialect> Session<D> {
                 }
             }
         }
+    }
+
+    async fn flush_own(&mut self, stream: &mut Stream) -> Result<(), mpsc::error::SendError<()>> {
+        while let Some(own) = self.dialect.next_own() {
+            match own {
+                Own::Hear(request) => {
+                    stream.on_request(*request);
+                    self.reporter.report(stream.take_changes());
+                }
+                Own::Send(ty, message) => {
+                    self.count_response(ty);
+                    self.outbound.reserve().await?.send(Ok(message));
+                }
+            }
+        }
         Ok(())
+    }
+
+    fn count_response(&self, ty: ResourceType) {
+        self.metrics.responses.with_label_values(&[ty.type_url()]).inc();
     }
 
     fn on_request(&mut self, stream: &mut Stream, request: D::Request) {
@@ -100,10 +120,13 @@ impl<D: Dialect> Session<D> {
             tracing::debug!(fleet = %self.fleet, node = id, cluster, "xDS request with a node");
             self.reporter.introduce(id.clone().into());
         }
-        let request = self.dialect.hear(request);
         // The client chooses the text, so an unknown one must not become a label.
-        let label = ResourceType::from_type_url(&request.type_url).map_or("other", ResourceType::type_url);
+        let label =
+            ResourceType::from_type_url(D::type_url(&request)).map_or("other", ResourceType::type_url);
         self.metrics.requests.with_label_values(&[label]).inc();
+        let Some(request) = self.dialect.hear(request) else {
+            return;
+        };
         match stream.on_request(request) {
             Some((_, Heard::Ack(_))) => self.metrics.acks.with_label_values(&[label]).inc(),
             Some((

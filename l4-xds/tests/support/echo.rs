@@ -14,7 +14,12 @@ pub struct Echo {
 
 /// Answers each chunk with `<name>:<chunk>`.
 pub async fn tcp(name: &'static str) -> Echo {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    tcp_at("127.0.0.1:0", name).await
+}
+
+/// As [`tcp`], at this address.
+pub async fn tcp_at(address: &str, name: &'static str) -> Echo {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -39,7 +44,12 @@ pub async fn tcp(name: &'static str) -> Echo {
 
 /// Answers each datagram with `<name>:<datagram>`.
 pub async fn udp(name: &'static str) -> Echo {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp_at("127.0.0.1:0", name).await
+}
+
+/// As [`udp`], at this address.
+pub async fn udp_at(address: &str, name: &'static str) -> Echo {
+    let socket = UdpSocket::bind(address).await.unwrap();
     let address = socket.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {

@@ -189,7 +189,24 @@ pub async fn get(port: u16, path: &str) -> Option<(u16, String)> {
         .ok()?
         .ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { whole(body)? } else { body.to_owned() };
+    Some((status, body))
+}
+
+/// A body that came in chunks, each after its length.
+fn whole(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// What a backend answers to `text` over an open connection; nothing if the connection is closed.
@@ -210,8 +227,13 @@ pub async fn ask_tcp(host: &str, port: u16, text: &str) -> Option<String> {
 
 /// What a backend answers to a datagram; nothing if nothing comes back soon.
 pub async fn ask_udp(port: u16, text: &[u8]) -> Option<Vec<u8>> {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.connect(("127.0.0.1", port)).await.ok()?;
+    ask_udp_at("127.0.0.1", port, text).await
+}
+
+/// As [`ask_udp`], from and to this address.
+pub async fn ask_udp_at(host: &str, port: u16, text: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind((host, 0)).await.unwrap();
+    socket.connect((host, port)).await.ok()?;
     socket.send(text).await.ok()?;
     let mut answer = vec![0; 16 * 1024];
     let receiving = tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut answer))

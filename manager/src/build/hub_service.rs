@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::meta;
 use api::names::{PortNumber, derived_name};
-use api::v1alpha1::{ExternalTrafficPolicy, LoadBalancer, LoadBalancerType, Protocol};
+use api::v1alpha1::{ExternalTrafficPolicy, IpFamily, LoadBalancer, LoadBalancerType, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -90,6 +90,7 @@ pub fn service(input: &HubService<'_>) -> Service {
             external_traffic_policy: external_traffic_policy(lb).filter(|_| external).map(policy),
             load_balancer_source_ranges: Some(source_ranges(lb))
                 .filter(|ranges| external && !ranges.is_empty()),
+            ip_family_policy: ip_family_policy(lb).map(str::to_owned),
             selector: Some(envoy::selector(tenant)),
             ports: Some(service_ports(ports)),
             ..ServiceSpec::default()
@@ -108,13 +109,36 @@ fn with_origin(annotations: &BTreeMap<String, String>, lb: &LoadBalancer) -> BTr
     all
 }
 
+/// A hub that lacks a family gives what it has, which a Service that names families would be refused for. So one that has
+/// IPv6 takes all families of the hub, and the tenant is shown its own.
+fn ip_family_policy(lb: &LoadBalancer) -> Option<&'static str> {
+    match lb.spec.ip_families.as_slice() {
+        [] => None,
+        [IpFamily::IPv4] => Some("SingleStack"),
+        [_, ..] => Some("PreferDualStack"),
+    }
+}
+
+/// No address is in one of these.
+const NOBODY: [&str; 2] = ["0.0.0.0/32", "::/128"];
+
 /// Without bits beyond the prefix, which the definition lets through and Services do not.
+///
+/// Where the hub may give addresses of both families, a family without a range would be open to everybody, which is not
+/// what was asked for.
 fn source_ranges(lb: &LoadBalancer) -> Vec<String> {
     let canonical = |range: &String| {
         let parsed = range.parse::<IpNet>();
         parsed.map_or_else(|_| range.clone(), |range| range.trunc().to_string())
     };
-    lb.spec.source_ranges.iter().map(canonical).collect()
+    let mut ranges: Vec<String> = lb.spec.source_ranges.iter().map(canonical).collect();
+    if !ranges.is_empty() && ip_family_policy(lb) == Some("PreferDualStack") {
+        let is_v6 = |range: &String| range.contains(':');
+        let has = [ranges.iter().any(|range| !is_v6(range)), ranges.iter().any(is_v6)];
+        let closed = NOBODY.into_iter().zip(has).filter(|(_, has)| !has);
+        ranges.extend(closed.map(|(nobody, _)| nobody.to_owned()));
+    }
+    ranges
 }
 
 /// `Local` also where Envoy has to know the client: with `Cluster`, nodes put their own address in its place.
@@ -292,6 +316,41 @@ mod tests {
             (spec.load_balancer_source_ranges, spec.external_traffic_policy),
             (None, None)
         );
+    }
+
+    #[test]
+    fn a_service_with_ipv6_takes_all_families_of_the_hub_and_ranges_of_one_close_the_other() {
+        let built = |families: &[IpFamily], ranges: &[&str]| {
+            let mut lb = lb("LoadBalancer");
+            lb.spec.ip_families = families.to_vec();
+            lb.spec.source_ranges = ranges.iter().map(|range| (*range).to_owned()).collect();
+            let spec = built(&lb, &[port("http", 80, Protocol::TCP, 10000)], None)
+                .spec
+                .unwrap();
+            (
+                spec.ip_family_policy,
+                spec.load_balancer_source_ranges.unwrap_or_default(),
+            )
+        };
+        let (four, six) = (IpFamily::IPv4, IpFamily::IPv6);
+        let policy = |families: &[IpFamily]| built(families, &[]).0;
+        assert_eq!(policy(&[]), None);
+        assert_eq!(policy(&[four]).as_deref(), Some("SingleStack"));
+        for families in [&[six][..], &[four, six], &[six, four]] {
+            assert_eq!(policy(families).as_deref(), Some("PreferDualStack"));
+        }
+        let ranges = |families: &[IpFamily], ranges: &[&str]| built(families, ranges).1;
+        assert_eq!(ranges(&[four], &["192.0.2.0/24"]), ["192.0.2.0/24"]);
+        assert_eq!(
+            ranges(&[four, six], &["192.0.2.0/24"]),
+            ["192.0.2.0/24", "::/128"]
+        );
+        assert_eq!(
+            ranges(&[six], &["2001:db8::/32"]),
+            ["2001:db8::/32", "0.0.0.0/32"]
+        );
+        assert_eq!(ranges(&[four, six], &["192.0.2.0/24", "2001:db8::/32"]).len(), 2);
+        assert_eq!(ranges(&[four, six], &[]), [""; 0]);
     }
 
     #[test]

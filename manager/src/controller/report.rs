@@ -16,6 +16,7 @@ use controller_kit::diff::needs_apply;
 use controller_kit::driver::Outcome;
 use controller_kit::object::Object;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use l4_xds::cache::FleetKey;
 use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::{component, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
+use crate::controller::load_balancer::status::is_acknowledged;
 use crate::xds::Served;
 
 /// Annotation: the replica that heard it.
@@ -76,20 +78,16 @@ pub fn next(
     entries
 }
 
-/// True where the status of the current generation says the same.
+/// True where the status says the same of the same content.
 fn says(lb: &LoadBalancer, heard: &Heard) -> bool {
-    let conditions = lb
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default();
-    let recorded = condition::find(conditions, reason::PROGRAMMED);
-    recorded
-        .filter(|c| c.observed_generation == lb.metadata.generation)
-        .is_some_and(|c| match heard.rejected {
-            Some(_) => c.reason == reason::REASON_REJECTED,
-            None => c.status == "True" || c.reason == reason::REASON_ADDRESS_NOT_ASSIGNED,
-        })
+    let Some(status) = &lb.status else { return false };
+    let programmed = condition::find(&status.conditions, reason::PROGRAMMED);
+    let same = |c: &Condition| match heard.rejected {
+        // A rejected content is tried again with each generation.
+        Some(_) => c.reason == reason::REASON_REJECTED && c.observed_generation == lb.metadata.generation,
+        None => is_acknowledged(c),
+    };
+    status.content_version.as_deref() == Some(heard.content.as_str()) && programmed.is_some_and(same)
 }
 
 fn heard(report: &LoadBalancerReport, content: &ContentVersion) -> Option<Heard> {
@@ -314,18 +312,23 @@ mod tests {
 
     #[test]
     fn what_the_status_says_already_is_no_news() {
-        let recorded = |status: &str, reason: &str| -> Arc<LoadBalancer> {
+        let recorded = |status: &str, reason: &str, content: Option<&str>| -> Arc<LoadBalancer> {
             let condition = serde_json::json!({"type": "Programmed", "status": status, "reason": reason,
                 "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z", "message": ""});
             let lb = serde_json::json!({"metadata": {"name": "web", "namespace": "tenant-a", "generation": 1},
-                "spec": {"endpoints": [], "ports": []}, "status": {"conditions": [condition]}});
+                "spec": {"endpoints": [], "ports": []},
+                "status": {"contentVersion": content, "conditions": [condition]}});
             Arc::new(serde_json::from_value(lb).unwrap())
         };
         let acked = said(&["v1"], &[]);
         let published = |lb: Arc<LoadBalancer>| next(&Entries::new(), &acked, &served("v1"), &[lb]);
-        assert_eq!(published(recorded("True", "Programmed")), Entries::new());
-        assert_eq!(published(recorded("False", "AddressNotAssigned")), Entries::new());
-        assert_eq!(published(recorded("False", "Pending")), heard("v1", None));
+        let (v1, none) = (Some("v1"), Entries::new());
+        assert_eq!(published(recorded("True", "Programmed", v1)), none);
+        assert_eq!(published(recorded("False", "AddressNotAssigned", v1)), none);
+        let news = heard("v1", None);
+        assert_eq!(published(recorded("False", "Pending", None)), news);
+        assert_eq!(published(recorded("True", "Programmed", Some("v0"))), news);
+        assert_eq!(published(recorded("True", "Programmed", None)), news);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use kubelb_manager::context::{Context, Options};
 use l4_xds::bootstrap::BootstrapInput;
 use serde_json::{Value, json};
 
+/// The replica without the lease.
+pub const FOLLOWER: &str = "manager-1";
+
 const OURS: &str = "/apis/kubelb.k8c.io/v1alpha1";
 
 /// The hub's API server.
@@ -74,6 +77,44 @@ impl Hub {
                 "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "http", "port": 30080}]}]}});
         self.memory
             .put(&format!("{OURS}/namespaces/{namespace}/loadbalancers"), object);
+    }
+
+    /// A pod, with these labels.
+    pub fn ready_pod(&self, namespace: &str, name: &str, labels: Value) {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        self.memory
+            .put(&format!("/api/v1/namespaces/{namespace}/pods"), pod);
+    }
+
+    /// As the hub's own implementation of load balancers does.
+    pub fn give_address(&self, namespace: &str, service: &str, ip: &str) {
+        let path = format!("/api/v1/namespaces/{namespace}/services");
+        let mut object = self.memory.get(&format!("{path}/{service}")).unwrap();
+        object["status"] = json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
+        self.memory.put(&path, object);
+    }
+
+    /// Status and reason of `Programmed` of a LoadBalancer.
+    pub fn programmed(&self, namespace: &str, name: &str) -> Option<(String, String)> {
+        let path = format!("{OURS}/namespaces/{namespace}/loadbalancers/{name}");
+        let object = self.memory.get(&path)?;
+        let all = object.pointer("/status/conditions")?.as_array()?.clone();
+        let programmed = all.iter().find(|c| c["type"] == "Programmed")?;
+        let text = |key: &str| programmed[key].as_str().map(str::to_owned);
+        Some((text("status")?, text("reason")?))
+    }
+
+    /// Waits until this is so, at most 20 seconds.
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let until = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let limit = Duration::from_secs(20);
+        let result = tokio::time::timeout(limit, until).await;
+        assert!(result.is_ok(), "waited in vain for {what}: {:?}", self.writes());
     }
 
     /// As kubectl would.
@@ -135,7 +176,8 @@ impl Hub {
     pub async fn follower(&self) -> Running {
         let config = LeaseConfig::new("kubelb", "kubelb-manager", "other");
         let (_never_run, leadership) = Elector::new(self.api.client(), config).unwrap();
-        self.start(leadership).await
+        let replica = FOLLOWER.to_owned();
+        self.run(leadership, Options { replica, ..options() })
     }
 
     /// With the Gateway API switched off on the command line.

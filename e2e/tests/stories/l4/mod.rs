@@ -1,9 +1,11 @@
 //! A Service of type LoadBalancer.
 
+mod affinity;
 mod bad_input;
 mod basic;
 mod delete;
 mod local_traffic;
 mod nodes;
+mod programmed;
 mod proxy_protocol;
 mod source_ranges;

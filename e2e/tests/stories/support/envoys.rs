@@ -139,7 +139,8 @@ fn starts(pod: &Value) -> u64 {
     1 + restarts.flatten().sum::<u64>()
 }
 
-fn of_load_balancers(tenant: &Cluster) -> Result<Vec<Value>, String> {
+/// The pods of the Envoys of all LoadBalancers of a tenant.
+pub fn of_load_balancers(tenant: &Cluster) -> Result<Vec<Value>, String> {
     let pods = lab()
         .hub
         .list(&["pods", "-n", hub_namespace(tenant)])

@@ -7,6 +7,7 @@ pub mod envoys;
 pub mod no_manager;
 pub mod node_port;
 pub mod served;
+pub mod stopped;
 pub mod tenant;
 pub mod token;
 

@@ -1,6 +1,7 @@
 //! Writes what one tenant's L4 needs and removes what it does not need any more.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::meta;
 use api::v1alpha1::load_balancer_condition as reason;
@@ -8,6 +9,7 @@ use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
 use controller_kit::diff::plan as diff;
 use controller_kit::object::{Object, ObjectId};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
@@ -19,6 +21,9 @@ use crate::build::{component, hub_service};
 use crate::context::{Context, Error, made_for, now};
 use crate::controller::pki as server_pki;
 use crate::pki::{self, Place, Purpose};
+
+/// Watches show what was written after some milliseconds, if the API server is well.
+const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -67,7 +72,18 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         .execute(plan, synced.as_ref(), made_for(&view.tenant))
         .await;
     log(view, &report);
+    await_recorded(ctx, &report.applied).await;
     Ok(summarize(ctx, view, report, foreign))
+}
+
+/// Ports are recorded in Services. A run that came before the watch shows those would see ports as free that are not, and
+/// might move one.
+async fn await_recorded(ctx: &Context, written: &[Object]) {
+    let services = written.iter().filter(|object| object.id().kind == "Service");
+    let shown = services.map(|service| ctx.stores.services.shown(service));
+    if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
+        tracing::warn!("the watch does not show Services that were written within {SHOWN_LIMIT:?}");
+    }
 }
 
 /// Everything that shall be there. The certificate is made only when it is due, so that it stays as it is.

@@ -9,7 +9,8 @@ use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{Addresses, LoadBalancer, Protocol};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
-use l4_xds::{Frontend, Listener, LoadBalancerId, Port};
+use l4_xds::translate::part;
+use l4_xds::{Frontend, Listener, LoadBalancerId, Port, Settings};
 
 use super::convert::{Converted, Problem, convert, unbounded};
 use crate::build::hub_service;
@@ -33,6 +34,8 @@ pub struct View {
     pub services: Vec<Arc<Service>>,
     /// Who holds which host name.
     pub hostnames: Arc<HostnameTable>,
+    /// What holds for every listener.
+    pub translation: Settings,
 }
 
 /// What one LoadBalancer comes to.
@@ -46,6 +49,8 @@ pub struct Assessed {
     pub verdict: Verdict,
     /// The hub Service, where it exists.
     pub service: Option<Arc<Service>>,
+    /// The *recorded* status says that Envoy rejected this very content.
+    pub left_out: bool,
 }
 
 /// What is served.
@@ -87,13 +92,25 @@ impl Assessed {
 
     /// What Envoy gets: only listeners whose port is recorded, since that is what all replicas agree on.
     ///
-    /// None where nothing is served, nothing is recorded yet, or Envoy rejected this generation.
+    /// None where nothing is served, nothing is recorded yet, or Envoy rejected this content.
     #[must_use]
     pub fn frontend(&self) -> Option<Frontend> {
+        self.offered().filter(|_| !self.left_out)
+    }
+
+    /// True where each of its ports is recorded. Before that an Envoy can acknowledge a part of it only.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let recorded = self.recorded();
+        self.converted().is_some_and(|converted| {
+            let mut wanted = converted.listeners.iter();
+            wanted.all(|listener| recorded.contains_key(&(listener.protocol, listener.port.get())))
+        })
+    }
+
+    /// What Envoy would get if it had rejected nothing.
+    fn offered(&self) -> Option<Frontend> {
         let converted = self.converted()?;
-        if is_left_out(&self.load_balancer) {
-            return None;
-        }
         let recorded = self.recorded();
         let listeners: Vec<Listener> = (converted.listeners.iter())
             .filter_map(|wanted| {
@@ -126,20 +143,27 @@ pub fn xds_protocol(protocol: Protocol) -> l4_xds::Protocol {
     }
 }
 
-/// True where the *recorded* status says that Envoy rejected this very generation: only what is recorded makes
-/// all replicas leave it out alike.
-#[must_use]
-pub fn is_left_out(lb: &LoadBalancer) -> bool {
-    let conditions = lb
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default();
-    condition::find(conditions, reason::PROGRAMMED).is_some_and(|programmed| {
+/// True where the *recorded* status says that Envoy rejected this very content: only what is recorded makes all
+/// replicas leave it out alike. It is tried again with each generation, since a hash of the content knows no endpoints,
+/// and as soon as settings of its tenant, or a translation of another release, make another content of it.
+///
+/// A status of before contents were recorded is about its generation, whatever the content.
+fn is_left_out(item: &Assessed, translation: &Settings) -> bool {
+    let lb = &item.load_balancer;
+    let Some(status) = &lb.status else { return false };
+    let programmed = condition::find(&status.conditions, reason::PROGRAMMED);
+    let is_rejected = programmed.is_some_and(|programmed| {
         programmed.status == "False"
             && programmed.reason == reason::REASON_REJECTED
             && programmed.observed_generation == lb.metadata.generation
-    })
+    });
+    is_rejected
+        && status.content_version.as_ref().is_none_or(|judged| {
+            let offered = item
+                .offered()
+                .map(|offered| part(&offered, translation).content_version());
+            offered.is_some_and(|offered| offered.as_str() == judged)
+        })
 }
 
 impl View {
@@ -177,13 +201,15 @@ impl View {
                 } else {
                     judge(convert(lb, &addresses, settings), service.is_some())
                 };
-                let service = service.map(|s| Arc::clone(s));
-                Some(Assessed {
+                let mut item = Assessed {
                     load_balancer: lb.clone(),
                     id,
                     verdict,
-                    service,
-                })
+                    service: service.map(|s| Arc::clone(s)),
+                    left_out: false,
+                };
+                item.left_out = is_left_out(&item, &self.translation);
+                Some(item)
             })
             .collect()
     }

@@ -10,8 +10,8 @@ use api::endpoint_policy::EndpointPolicy;
 use api::names::PortNumber;
 use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{
-    Addresses, EndpointAddress, EndpointPort, EndpointSet, LoadBalancer, LoadBalancerPort, LoadBalancerType,
-    Protocol,
+    Addresses, EndpointAddress, EndpointPort, EndpointSet, IpFamily, LoadBalancer, LoadBalancerPort,
+    LoadBalancerType, Protocol,
 };
 use l4_xds::{Address, Backend, Policy, Port};
 
@@ -75,7 +75,7 @@ pub fn convert(
         .spec
         .endpoints
         .iter()
-        .map(|set| collected.targets(set, addresses, policy))
+        .map(|set| collected.targets(set, addresses, policy, &lb.spec.ip_families))
         .collect();
     let default = settings.load_balancer.traffic_policy.clone().unwrap_or_default();
     let traffic = InForce::of(lb, &default);
@@ -92,7 +92,7 @@ pub fn convert(
     let left_out = protocols
         .into_iter()
         .flat_map(|protocol| traffic.left_out(protocol));
-    let (problem, mut notes) = collected.judge();
+    let (problem, mut notes) = collected.judge(&lb.spec.ip_families);
     notes.extend(left_out);
     Converted {
         listeners,
@@ -126,6 +126,8 @@ struct Collected {
     missing: Vec<String>,
     refused: Vec<String>,
     allowed: usize,
+    /// Sets all of whose endpoints are of other families.
+    of_other_families: usize,
     unpaired: Vec<String>,
 }
 
@@ -135,6 +137,7 @@ impl Collected {
         set: &'a EndpointSet,
         addresses: &BTreeMap<String, &Addresses>,
         policy: &EndpointPolicy,
+        families: &[IpFamily],
     ) -> Targets<'a> {
         let listed: &[EndpointAddress] = match &set.addresses_reference {
             None => set.addresses.as_deref().unwrap_or_default(),
@@ -154,8 +157,11 @@ impl Collected {
             }
         }
         self.allowed += passed.len();
+        let any = !passed.is_empty();
+        let addresses = of_first_family(passed, families);
+        self.of_other_families += usize::from(any && addresses.is_empty());
         Targets {
-            addresses: passed,
+            addresses,
             ports: &set.ports,
         }
     }
@@ -182,7 +188,7 @@ impl Collected {
         backends.into_iter().collect()
     }
 
-    fn judge(mut self) -> (Option<Problem>, Vec<String>) {
+    fn judge(mut self, families: &[IpFamily]) -> (Option<Problem>, Vec<String>) {
         self.refused.sort();
         self.refused.dedup();
         let refused = self.refused.len();
@@ -205,7 +211,7 @@ impl Collected {
         } else {
             None
         };
-        let notes = if self.allowed > 0 && refused > 0 {
+        let mut notes = if self.allowed > 0 && refused > 0 {
             vec![format!(
                 "{refused} endpoints are left out: {}",
                 some_of(&self.refused)
@@ -213,8 +219,32 @@ impl Collected {
         } else {
             Vec::new()
         };
+        if self.of_other_families > 0 {
+            let wanted: Vec<_> = families.iter().map(|family| family.as_str()).collect();
+            notes.push(format!("no endpoint has an address of {}", wanted.join(" or ")));
+        }
         (problem, notes)
     }
+}
+
+/// Those of the first family that has any. NodePorts answer only on addresses of their Service's own families, and one
+/// address of a node is enough, whatever family clients come by: Envoy stands between.
+fn of_first_family(addresses: BTreeSet<Address>, families: &[IpFamily]) -> BTreeSet<Address> {
+    if families.is_empty() {
+        return addresses;
+    }
+    let is_of = |address: &&Address, family: IpFamily| match address {
+        Address::Ip(ip) => IpFamily::of(*ip) == family,
+        Address::Hostname(_) => false,
+    };
+    let by_family = families.iter().map(|family| -> BTreeSet<Address> {
+        let found = addresses.iter().filter(|address| is_of(address, *family));
+        found.cloned().collect()
+    });
+    by_family
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
 }
 
 /// The first few, because a tenant may list a thousand.
@@ -375,6 +405,35 @@ mod tests {
             "ports": [{"port": 80}],
         }));
         insta::assert_debug_snapshot!(text(&convert(&lb, &BTreeMap::new(), &settings())));
+    }
+
+    #[test]
+    fn endpoints_are_of_the_first_family_that_has_any_and_without_families_all_count() {
+        let sent = |families: &[&str], ips: &[&str]| {
+            let addresses: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+            let lb = lb(json!({
+                "ipFamilies": families, "ports": [{"port": 80}],
+                "endpoints": [{"addresses": addresses, "ports": [{"port": 30001}]}],
+            }));
+            let settings = json!({"endpointCIDRs": ["10.0.0.0/8", "fd00::/8"]});
+            let tenant = Tenant::new("tenant-a", serde_json::from_value(settings).unwrap());
+            text(&convert(&lb, &BTreeMap::new(), &merge(&tenant, None, "kubelb")))
+        };
+        let both = ["10.0.0.1", "fd00::1"];
+        let (four, six) = ("80 TCP -> Ip(10.0.0.1):30001", "80 TCP -> Ip(fd00::1):30001");
+        assert_eq!(sent(&["IPv4"], &both), [four]);
+        assert_eq!(sent(&["IPv6"], &both), [six]);
+        assert_eq!(sent(&["IPv4", "IPv6"], &both), [four]);
+        assert_eq!(sent(&["IPv6", "IPv4"], &both), [six]);
+        assert_eq!(sent(&["IPv6", "IPv4"], &both[..1]), [four]);
+        assert_eq!(
+            sent(&["IPv6"], &["::ffff:10.0.0.1"]),
+            ["80 TCP -> ", "no endpoint has an address of IPv6"]
+        );
+        assert_eq!(
+            sent(&[], &both),
+            ["80 TCP -> Ip(10.0.0.1):30001 Ip(fd00::1):30001"]
+        );
     }
 
     #[test]

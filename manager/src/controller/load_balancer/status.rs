@@ -9,10 +9,10 @@ use api::v1alpha1::{
     LoadBalancerStatus, LoadBalancerType,
 };
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use l4_xds::{ContentVersion, LoadBalancerReport};
 
-use super::assess::{Assessed, is_left_out};
+use super::assess::Assessed;
 use super::convert::{check, some_of};
 use crate::build::hub_service;
 use crate::hostnames::{self, HostnameTable};
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     pub settings: &'a TenantSettings,
     /// Who holds which host name.
     pub hostnames: &'a HostnameTable,
-    /// What its current generation is in the snapshot; none while it is not in it.
+    /// What its current generation is in the snapshot; none while it is not in it with all ports.
     pub content: Option<&'a ContentVersion>,
     /// What Envoys said, on all replicas.
     pub report: Option<&'a LoadBalancerReport>,
@@ -55,12 +55,14 @@ pub fn status(facts: &Facts<'_>, now: &Time) -> LoadBalancerStatus {
     let served = facts.assessed.converted().is_some();
     let service = facts.assessed.service.as_deref().filter(|_| served);
     let ingress = service.map(|s| addresses(s, lb.spec.type_)).unwrap_or_default();
-    let values = [accepted(facts), programmed(facts, !ingress.is_empty())];
+    let (programmed, content_version) = programmed(facts, !ingress.is_empty());
+    let values = [accepted(facts), programmed];
     LoadBalancerStatus {
         observed_generation: Some(generation),
         load_balancer: (!ingress.is_empty()).then_some(LoadBalancerAddresses { ingress }),
         service: service.map(|s| HubServiceStatus { ports: ports(s) }),
         hostname: hostname(facts, served),
+        content_version,
         conditions: condition::merge(&before.conditions, &values, generation, now),
     }
 }
@@ -86,72 +88,94 @@ fn accepted(facts: &Facts<'_>) -> ConditionValue {
     ConditionValue::new(reason::ACCEPTED, true, reason::REASON_ACCEPTED, message)
 }
 
-fn programmed(facts: &Facts<'_>, has_address: bool) -> ConditionValue {
+/// The condition, and the content that an Envoy's word in it is about.
+fn programmed(facts: &Facts<'_>, has_address: bool) -> (ConditionValue, Option<String>) {
     let no = |reason, message: &str| ConditionValue::new(reason::PROGRAMMED, false, reason, message);
     if facts.assessed.problem().is_some() || facts.refused.is_some() {
-        return no(reason::REASON_NOT_ACCEPTED, "not accepted");
+        return (no(reason::REASON_NOT_ACCEPTED, "not accepted"), None);
     }
     if let Some(ports) = facts.exhausted {
         let message = format!("no Envoy port is left for {}", ports.join(", "));
-        return no(reason::REASON_PORTS_EXHAUSTED, &message);
+        return (no(reason::REASON_PORTS_EXHAUSTED, &message), None);
     }
-    match acknowledged(facts) {
-        Acknowledged::No => no(
-            reason::REASON_PENDING,
-            "no Envoy acknowledged this configuration yet",
-        ),
-        Acknowledged::Rejected(words) => no(reason::REASON_REJECTED, &words),
-        Acknowledged::Yes if !has_address => no(
-            reason::REASON_ADDRESS_NOT_ASSIGNED,
-            "the hub has given no address yet",
-        ),
-        Acknowledged::Yes => ConditionValue::new(
-            reason::PROGRAMMED,
-            true,
-            reason::REASON_PROGRAMMED,
-            "an Envoy acknowledged this configuration",
-        ),
+    match word(facts) {
+        Word::None => {
+            let message = "no Envoy acknowledged this configuration yet";
+            (no(reason::REASON_PENDING, message), None)
+        }
+        Word::Rejected { content, message } => (no(reason::REASON_REJECTED, &message), content),
+        Word::Acknowledged { content } if !has_address => {
+            let message = "the hub has given no address yet";
+            (no(reason::REASON_ADDRESS_NOT_ASSIGNED, message), content)
+        }
+        Word::Acknowledged { content } => {
+            let message = "an Envoy acknowledged this configuration";
+            let value = ConditionValue::new(reason::PROGRAMMED, true, reason::REASON_PROGRAMMED, message);
+            (value, content)
+        }
     }
 }
 
-enum Acknowledged {
-    Yes,
-    No,
-    Rejected(String),
+/// What Envoys say of what is served. The content is unknown where a manager recorded none.
+enum Word {
+    Acknowledged {
+        content: Option<String>,
+    },
+    Rejected {
+        content: Option<String>,
+        message: String,
+    },
+    None,
 }
 
-/// What was recorded for this generation stays until something says otherwise: an Envoy keeps its configuration
-/// when its stream ends, so silence takes nothing back.
-fn acknowledged(facts: &Facts<'_>) -> Acknowledged {
+/// What was recorded for this content stays until something says otherwise: an Envoy keeps its configuration when its
+/// stream ends, so silence takes nothing back.
+fn word(facts: &Facts<'_>) -> Word {
     let lb = &facts.assessed.load_balancer;
-    let generation = lb.metadata.generation.unwrap_or_default();
-    let before = lb
-        .status
-        .as_ref()
-        .map(|s| s.conditions.as_slice())
-        .unwrap_or_default();
-    let recorded = condition::find(before, reason::PROGRAMMED);
-    if is_left_out(lb) {
-        return Acknowledged::Rejected(recorded.map(|c| c.message.clone()).unwrap_or_default());
+    let (recorded, judged) = match &lb.status {
+        Some(status) => {
+            let recorded = condition::find(&status.conditions, reason::PROGRAMMED);
+            (recorded, status.content_version.clone())
+        }
+        None => (None, None),
+    };
+    if facts.assessed.left_out {
+        let message = recorded.map(|c| c.message.clone()).unwrap_or_default();
+        let content = judged;
+        return Word::Rejected { content, message };
     }
-    let said = facts.content.zip(facts.report);
-    if let Some((content, report)) = said {
+    if let Some((content, report)) = facts.content.zip(facts.report) {
+        let content_version = Some(content.to_string());
         if let Some(words) = report.rejected.get(content) {
-            return Acknowledged::Rejected(format!("Envoy rejected it: {words}"));
+            let message = format!("Envoy rejected it: {words}");
+            let content = content_version;
+            return Word::Rejected { content, message };
         }
         if report.programmed.contains(content) {
-            return Acknowledged::Yes;
+            let content = content_version;
+            return Word::Acknowledged { content };
         }
     }
-    // An address that came late is no word of Envoy's: it had acknowledged before.
-    let waited_for_address = recorded.is_some_and(|c| {
-        c.reason == reason::REASON_ADDRESS_NOT_ASSIGNED && c.observed_generation == Some(generation)
-    });
-    if condition::is_true(before, reason::PROGRAMMED, generation) || waited_for_address {
-        Acknowledged::Yes
+    let Some(recorded) = recorded.filter(|c| is_acknowledged(c)) else {
+        return Word::None;
+    };
+    let stands = match (&judged, facts.content) {
+        (Some(judged), Some(content)) => judged == content.as_str(),
+        // Not known here and now, or a status of before contents were recorded.
+        (_, None) | (None, _) => recorded.observed_generation == lb.metadata.generation,
+    };
+    if stands {
+        Word::Acknowledged { content: judged }
     } else {
-        Acknowledged::No
+        Word::None
     }
+}
+
+/// True where this `Programmed` tells of an acknowledgement. An address that came late is no word of Envoy's: it had
+/// acknowledged before.
+#[must_use]
+pub fn is_acknowledged(programmed: &Condition) -> bool {
+    programmed.status == "True" || programmed.reason == reason::REASON_ADDRESS_NOT_ASSIGNED
 }
 
 fn addresses(service: &Service, type_: LoadBalancerType) -> Vec<LoadBalancerIngress> {

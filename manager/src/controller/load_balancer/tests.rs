@@ -7,7 +7,7 @@ use api::v1alpha1::{
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use l4_xds::ports::PortRange;
-use l4_xds::{ContentVersion, LoadBalancerReport};
+use l4_xds::{ContentVersion, LoadBalancerReport, Settings};
 use serde_json::json;
 
 use super::assess::{Assessed, Verdict, View};
@@ -45,6 +45,7 @@ fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: V
         addresses: vec![],
         services: services.into_iter().map(Arc::new).collect(),
         hostnames: Arc::default(),
+        translation: Settings::default(),
     }
 }
 
@@ -267,47 +268,87 @@ fn programmed_means_that_an_envoy_acknowledged_this_content() {
     insta::assert_yaml_snapshot!(same);
 }
 
-#[test]
-fn silence_takes_nothing_back_and_a_new_generation_starts_anew() {
-    let mut lb = lb("a", 0, 80);
-    let acked = Said {
-        content: Some("v1"),
+const SILENCE: Said<'_> = Said {
+    content: Some("v1"),
+    programmed: &[],
+    rejected: &[],
+};
+
+fn acknowledged(mut lb: LoadBalancer) -> LoadBalancer {
+    let said = Said {
         programmed: &["v1"],
-        rejected: &[],
+        ..SILENCE
     };
-    lb.status = Some(status_of(&served(lb.clone()).assess()[0], &acked));
-    let silence = Said {
-        content: Some("v1"),
-        programmed: &[],
-        rejected: &[],
+    lb.status = Some(status_of(&served(lb.clone()).assess()[0], &said));
+    lb
+}
+
+#[test]
+fn silence_takes_nothing_back_and_another_content_starts_anew() {
+    let mut lb = acknowledged(lb("a", 0, 80));
+    let told = |lb: &LoadBalancer, content: Option<&'static str>| {
+        let said = Said { content, ..SILENCE };
+        let status = status_of(&served(lb.clone()).assess()[0], &said);
+        (programmed(&status), status.content_version)
     };
+    let yes = (pair("True", "Programmed"), Some("v1".to_owned()));
+    let no = (pair("False", "Pending"), None);
+    assert_eq!(told(&lb, Some("v1")), yes);
     assert_eq!(
-        programmed(&status_of(&served(lb.clone()).assess()[0], &silence)),
-        pair("True", "Programmed")
+        told(&lb, None),
+        yes,
+        "what is not known here and now says nothing"
+    );
+    assert_eq!(
+        told(&lb, Some("v2")),
+        no,
+        "as after a change of its tenant's settings"
     );
     lb.metadata.generation = Some(2);
-    assert_eq!(
-        programmed(&status_of(&served(lb).assess()[0], &silence)),
-        pair("False", "Pending")
-    );
+    assert_eq!(told(&lb, Some("v1")), yes, "a change that is none to Envoy");
+    assert_eq!(told(&lb, Some("v2")), no);
+    assert_eq!(told(&lb, None), no, "what it comes to is not known yet");
+}
+
+#[test]
+fn a_status_without_a_content_goes_on_and_learns_its_content_from_an_envoy() {
+    let mut lb = acknowledged(lb("a", 0, 80));
+    lb.status.as_mut().unwrap().content_version = None;
+    let after = |said: &Said<'_>| status_of(&served(lb.clone()).assess()[0], said);
+    let silent = after(&SILENCE);
+    assert_eq!(&silent, lb.status.as_ref().unwrap(), "nothing is written");
+    let said = Said {
+        programmed: &["v1"],
+        ..SILENCE
+    };
+    let heard = after(&said);
+    assert_eq!(programmed(&heard), pair("True", "Programmed"));
+    assert_eq!(heard.content_version.as_deref(), Some("v1"));
+}
+
+/// Rejected, as it is with these settings.
+fn rejected(mut lb: LoadBalancer) -> LoadBalancer {
+    let view = served(lb.clone());
+    let assessed = &view.assess()[0];
+    let content = l4_xds::translate::part(&assessed.frontend().unwrap(), &view.translation).content_version();
+    let said = Said {
+        content: Some(content.as_str()),
+        programmed: &[],
+        rejected: &[(content.as_str(), "cannot bind")],
+    };
+    lb.status = Some(status_of(assessed, &said));
+    lb
 }
 
 #[test]
 fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
-    let mut lb = lb("a", 0, 80);
-    let rejected = Said {
-        content: Some("v1"),
-        programmed: &[],
-        rejected: &[("v1", "cannot bind")],
-    };
-    lb.status = Some(status_of(&served(lb.clone()).assess()[0], &rejected));
+    let mut lb = rejected(lb("a", 0, 80));
     assert_eq!(programmed(lb.status.as_ref().unwrap()), pair("False", "Rejected"));
     let view = served(lb.clone());
     assert_eq!(view.assess()[0].frontend(), None);
     let left_out = Said {
         content: None,
-        programmed: &[],
-        rejected: &[],
+        ..SILENCE
     };
     assert_eq!(
         status_of(&view.assess()[0], &left_out),
@@ -318,18 +359,54 @@ fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
 }
 
 #[test]
+fn a_rejected_content_is_left_out_and_another_of_the_same_generation_is_tried() {
+    let lb = rejected(lb("a", 0, 80));
+    let services = applied(&view(settings(|_| ()), vec![lb.clone()], vec![]));
+    let timeouts = settings(|spec| {
+        let policy = json!({"trafficPolicy": {"idleTimeoutSeconds": 7}});
+        spec.load_balancer = serde_json::from_value(policy).ok();
+    });
+    let other = view(timeouts, vec![lb.clone()], services.clone());
+    assert!(other.assess()[0].frontend().is_some());
+    let status = status_of(
+        &other.assess()[0],
+        &Said {
+            content: None,
+            ..SILENCE
+        },
+    );
+    assert_eq!(programmed(&status), pair("False", "Pending"));
+    let mut old = lb;
+    old.status.as_mut().unwrap().content_version = None;
+    let before = view(settings(|_| ()), vec![old], services);
+    assert_eq!(before.assess()[0].frontend(), None, "a status of before stands");
+}
+
+#[test]
+fn while_a_port_is_not_recorded_a_part_of_it_is_no_whole() {
+    let mut lb = lb("a", 0, 80);
+    let services = applied(&view(settings(|_| ()), vec![lb.clone()], vec![]));
+    let view = |lb: &LoadBalancer| view(settings(|_| ()), vec![lb.clone()], services.clone());
+    assert!(view(&lb).assess()[0].is_complete());
+    let more = serde_json::from_value(json!({"name": "more", "port": 443})).unwrap();
+    lb.spec.ports.push(more);
+    assert!(view(&lb).assess()[0].frontend().is_some());
+    assert!(!view(&lb).assess()[0].is_complete());
+}
+
+#[test]
 fn without_an_address_it_is_acknowledged_but_not_programmed() {
     let mut view = served(lb("a", 0, 80));
     let mut service = (*view.services[0]).clone();
     service.status = None;
     view.services = vec![Arc::new(service)];
     let acked = Said {
-        content: Some("v1"),
         programmed: &["v1"],
-        rejected: &[],
+        ..SILENCE
     };
     let status = status_of(&view.assess()[0], &acked);
     assert_eq!(programmed(&status), pair("False", "AddressNotAssigned"));
+    assert_eq!(status.content_version.as_deref(), Some("v1"));
     assert_eq!(status.load_balancer, None);
 }
 
