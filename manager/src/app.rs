@@ -296,8 +296,8 @@ async fn follow_reports(ctx: &Context) {
         let now = updates.borrow_and_update().clone();
         for (fleet, report) in &now.fleets {
             if before.fleets.get(fleet).map(|b| &b.load_balancers) != Some(&report.load_balancers) {
-                ctx.triggers.load_balancer.trigger(fleet.as_str().to_owned());
-                ctx.triggers.report.trigger(fleet.as_str().to_owned());
+                ctx.triggers.load_balancer.trigger(fleet.namespace().to_owned());
+                ctx.triggers.report.trigger(fleet.namespace().to_owned());
             }
         }
         before = now;

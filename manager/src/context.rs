@@ -43,15 +43,17 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Kinds in the order in which they are written; deleted in reverse, so that addresses go before what serves
 /// them. Kinds that are not listed come last.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 22] = [
     "Namespace",
     "ServiceAccount",
     "Role",
     "RoleBinding",
     "Secret",
     "ConfigMap",
+    "NetworkPolicy",
     "PodDisruptionBudget",
     "Deployment",
+    "DaemonSet",
     "Service",
     "EndpointSlice",
     "BackendTLSPolicy",

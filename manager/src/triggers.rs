@@ -29,6 +29,8 @@ pub enum Interest {
     TenantObject,
     /// What was made from LoadBalancers.
     LoadBalancerObject,
+    /// What runs Envoys: a fleet that is there is served.
+    Workload,
     /// What was made from Routes.
     RouteObject,
     /// EnvoyPatchPolicies: made from Routes, and Envoy Gateway tells there whether it has them switched on.
@@ -114,6 +116,7 @@ impl Triggers {
                 self.all_of(name);
             }
             Interest::LoadBalancerObject => self.load_balancer.trigger(namespace.clone()),
+            Interest::Workload => self.l4(namespace),
             Interest::EnvoyPod => {
                 self.report.trigger(namespace.clone());
                 self.load_balancer.trigger(namespace.clone());
@@ -125,6 +128,8 @@ impl Triggers {
             }
             Interest::Service => {
                 self.l4(namespace);
+                // Its selector says whose word is asked for.
+                self.report.trigger(namespace.clone());
                 self.route.trigger(namespace.clone());
             }
             Interest::Secret => self.secret_changed(namespace),

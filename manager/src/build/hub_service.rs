@@ -13,7 +13,8 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::{component, envoy, labels, object_meta, owner_reference};
+use super::{component, labels, object_meta, owner_reference};
+use crate::fleet::FleetId;
 
 /// Tells external-dns which name the Service's address shall have.
 pub const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
@@ -47,6 +48,8 @@ pub struct HubService<'a> {
     pub tenant: &'a str,
     /// The LoadBalancer it serves.
     pub load_balancer: &'a LoadBalancer,
+    /// Whose Envoys it sends to: this field is the record of it.
+    pub fleet: &'a FleetId,
     /// Its ports.
     pub ports: &'a [HubPort],
     /// `loadBalancerClass`, from Tenant or Config.
@@ -63,6 +66,7 @@ pub fn service(input: &HubService<'_>) -> Service {
     let HubService {
         tenant,
         load_balancer: lb,
+        fleet,
         ports,
         class,
         allocate_node_ports,
@@ -90,7 +94,7 @@ pub fn service(input: &HubService<'_>) -> Service {
             external_traffic_policy: external_traffic_policy(lb).filter(|_| external).map(policy),
             load_balancer_source_ranges: Some(source_ranges(lb))
                 .filter(|ranges| external && !ranges.is_empty()),
-            selector: Some(envoy::selector(tenant)),
+            selector: Some(fleet.labels(tenant, &namespace)),
             ports: Some(service_ports(ports)),
             ..ServiceSpec::default()
         }),
@@ -240,6 +244,7 @@ mod tests {
         service(&HubService {
             tenant: "a",
             load_balancer: lb,
+            fleet: &FleetId::Shared,
             ports,
             class,
             allocate_node_ports: false,

@@ -18,7 +18,10 @@ pub fn run(ctx: &Context, fan_out: &FanOut) -> Result<Outcome, Error> {
                 ctx.triggers.tenant.trigger(tenant.name_any());
             }
         }
-        FanOut::LoadBalancers => all(ctx, |namespace| ctx.triggers.l4(namespace)),
+        FanOut::LoadBalancers => all(ctx, |namespace| {
+            ctx.triggers.l4(namespace);
+            ctx.triggers.report.trigger(namespace.to_owned());
+        }),
         FanOut::Routes => all(ctx, |namespace| ctx.triggers.route.trigger(namespace.to_owned())),
         FanOut::Report(name) => report(ctx, name),
     }

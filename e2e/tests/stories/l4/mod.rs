@@ -7,3 +7,4 @@ mod local_traffic;
 mod nodes;
 mod proxy_protocol;
 mod source_ranges;
+mod topologies;

@@ -12,6 +12,8 @@ use kube::ResourceExt;
 use l4_xds::{Frontend, Listener, LoadBalancerId, Port};
 
 use super::convert::{Converted, Problem, convert, unbounded};
+use super::fleets::Workload;
+use super::moves::Place;
 use crate::build::hub_service;
 use crate::hostnames::HostnameTable;
 use crate::settings::TenantSettings;
@@ -31,6 +33,8 @@ pub struct View {
     pub addresses: Vec<Arc<Addresses>>,
     /// Hub Services of the namespace that we made.
     pub services: Vec<Arc<Service>>,
+    /// What runs Envoys in the namespace.
+    pub workloads: Vec<Workload>,
     /// Who holds which host name.
     pub hostnames: Arc<HostnameTable>,
 }
@@ -46,6 +50,8 @@ pub struct Assessed {
     pub verdict: Verdict,
     /// The hub Service, where it exists.
     pub service: Option<Arc<Service>>,
+    /// Which Envoys serve it, and which shall.
+    pub place: Place,
 }
 
 /// What is served.
@@ -178,11 +184,13 @@ impl View {
                     judge(convert(lb, &addresses, settings), service.is_some())
                 };
                 let service = service.map(|s| Arc::clone(s));
+                let place = Place::of(settings.topology, id.name(), service.as_deref());
                 Some(Assessed {
                     load_balancer: lb.clone(),
                     id,
                     verdict,
                     service,
+                    place,
                 })
             })
             .collect()

@@ -3,17 +3,23 @@
 //! Keyed by the tenant's namespace. Only the lease holder gets past the first line.
 
 pub mod apply;
+pub mod arrival;
 pub mod assess;
 pub mod convert;
+pub mod fleets;
+pub mod moves;
 pub mod plan;
 pub mod policy;
 pub mod status;
 
 #[cfg(test)]
+mod moving_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use api::v1alpha1::EnvoyProxyTopology;
 use controller_kit::driver::Outcome;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -23,11 +29,13 @@ use l4_xds::ports::PortRange;
 
 use self::apply::Applied;
 use self::assess::{Assessed, View};
-use self::plan::{Desired, plan};
+use self::plan::{Desired, Known, plan};
 use self::status::{Facts, status};
-use super::report;
+use super::report::{self, Merged, Reports};
 use crate::context::{Context, Error, now};
+use crate::fleet::selected_topology;
 use crate::hostnames::{self, Claimant};
+use crate::metrics::FleetCounts;
 use crate::settings::TenantSettings;
 use crate::xds;
 
@@ -55,19 +63,30 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     };
     let assessed = view.assess();
-    let desired = plan(&view, &assessed, &PortRange::default());
+    let Merged { reports, arrived } = report::merged(ctx, namespace);
+    let known = Known {
+        arrived: &arrived,
+        now: now(),
+    };
+    let desired = plan(&view, &assessed, &PortRange::default(), &known);
     let applied = apply::run(ctx, &view, &desired).await?;
     measure(ctx, &view, &desired);
     if let Some(settings) = &view.settings {
-        report_all(ctx, &view, settings, &assessed, &desired, &applied).await?;
+        report_all(ctx, &view, settings, &assessed, &desired, &applied, &reports).await?;
         report_addresses(ctx, &view, settings).await?;
     }
     applied.into_result()?;
-    Ok(if desired.fleet {
-        Outcome::requeue(PERIOD)
-    } else {
-        Outcome::done()
-    })
+    Ok(next_look(&desired, now()))
+}
+
+fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
+    if desired.fleets.is_empty() {
+        return Outcome::done();
+    }
+    let due = desired
+        .due
+        .and_then(|due| Duration::try_from(due.duration_since(now)).ok());
+    Outcome::requeue(due.map_or(PERIOD, |due| due.min(PERIOD)))
 }
 
 async fn report_all(
@@ -77,9 +96,10 @@ async fn report_all(
     assessed: &[Assessed],
     desired: &Desired,
     applied: &Applied,
+    reports: &Reports,
 ) -> Result<(), Error> {
     let namespace = view.namespace.as_str();
-    let (served, reports) = (ctx.snapshots.served(namespace), report::merged(ctx, namespace));
+    let served = ctx.snapshots.served(namespace);
     let api: Api<_> = Api::namespaced(ctx.client.clone(), namespace);
     let now = Time(now());
     let mut writes = Vec::with_capacity(assessed.len());
@@ -160,12 +180,6 @@ fn gives_hostnames(settings: &TenantSettings) -> bool {
 }
 
 fn measure(ctx: &Context, view: &View, desired: &Desired) {
-    let served = i64::try_from(desired.services.len()).unwrap_or(i64::MAX);
-    let envoys = view
-        .settings
-        .as_ref()
-        .filter(|_| desired.fleet)
-        .map_or(0, |s| i64::from(s.envoy.replicas));
     let namespace = view.namespace.as_str();
     let ports = desired
         .services
@@ -176,12 +190,19 @@ fn measure(ctx: &Context, view: &View, desired: &Desired) {
             .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
             .sum(),
     );
-    ctx.metrics
-        .load_balancers
-        .with_label_values(&[namespace, view.tenant.as_str(), "shared"])
-        .set(served);
-    ctx.metrics
-        .envoy_proxies
-        .with_label_values(&[namespace, "shared"])
-        .set(envoys);
+    let Some(settings) = &view.settings else {
+        return ctx.metrics.forget_fleets(namespace, &view.tenant);
+    };
+    for topology in EnvoyProxyTopology::ALL {
+        let services = desired.services.iter();
+        let served = services.filter(|service| selected_topology(service) == Some(topology));
+        let fleets = desired.fleets.iter().filter(|(id, _)| id.topology() == topology);
+        let envoys = fleets.map(|(id, fleet)| fleets::envoys(id, fleet, &view.workloads, settings));
+        let counts = FleetCounts {
+            load_balancers: served.count(),
+            envoys: envoys.sum(),
+        };
+        let is_used = topology == settings.topology;
+        (ctx.metrics).set_fleets(namespace, &view.tenant, topology, &counts, is_used);
+    }
 }

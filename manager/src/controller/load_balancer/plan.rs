@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::v1alpha1::LoadBalancer;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
 use super::convert::WantedListener;
+use super::fleets::{self, Fleet};
+use super::moves::{FORMER_FLEET_UNTIL, Next};
 use crate::build::hub_service::{self, HubPort, HubService};
+use crate::fleet::FleetId;
 use crate::hostnames;
 use crate::settings::TenantSettings;
 
@@ -22,23 +26,37 @@ pub struct Desired {
     pub recreate: BTreeSet<String>,
     /// LoadBalancers for which no Envoy port was left, by name, with the ports.
     pub exhausted: BTreeMap<String, Vec<String>>,
-    /// Whether the tenant needs Envoys.
-    pub fleet: bool,
+    /// Its fleets.
+    pub fleets: BTreeMap<FleetId, Fleet>,
+    /// When there is something to do that no event tells.
+    pub due: Option<Timestamp>,
 }
 
-/// Plans Services and ports.
+/// What the records do not say.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// LoadBalancers that the fleet which they are to move to has, by name.
+    pub arrived: &'a BTreeSet<String>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Plans Services, ports and fleets.
 #[must_use]
-pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
+pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange, known: &Known<'_>) -> Desired {
     let Some(settings) = &view.settings else {
         return Desired::default();
     };
     let ports = assign(assessed, range);
     let mut desired = Desired::default();
+    let mut needed = BTreeSet::new();
     for item in assessed {
         let Some(converted) = item.converted() else {
             continue;
         };
-        desired.fleet = true;
+        let next = next(item, settings, known);
+        needed.extend(item.place.needed(&next));
+        desired.due = earlier(desired.due, next.former_until);
         let hub_ports = hub_ports(item, &converted.listeners, &ports);
         let missing = missing(item, &converted.listeners, &ports);
         let name = item.load_balancer.name_any();
@@ -48,7 +66,7 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
         if hub_ports.is_empty() {
             continue;
         }
-        let service = service(view, settings, &item.load_balancer, &hub_ports);
+        let service = service(view, settings, &item.load_balancer, &next, &hub_ports);
         if item
             .service
             .as_deref()
@@ -59,11 +77,33 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
             desired.services.push(service);
         }
     }
+    desired.fleets = fleets::plan(&needed, &view.workloads, settings.envoy.kind, known.now);
+    for fleet in desired.fleets.values() {
+        desired.due = earlier(desired.due, fleet.unneeded_until);
+    }
     desired
 }
 
-fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[HubPort]) -> Service {
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+fn next(item: &Assessed, settings: &TenantSettings, known: &Known<'_>) -> Next {
+    let arrived = known.arrived.contains(item.id.name());
+    item.place.next(arrived, settings.envoy.drain, known.now)
+}
+
+fn service(
+    view: &View,
+    settings: &TenantSettings,
+    lb: &LoadBalancer,
+    next: &Next,
+    ports: &[HubPort],
+) -> Service {
     let mut annotations = api::annotations::propagated(lb.annotations(), &settings.annotations);
+    if let Some(until) = next.former_until {
+        annotations.insert(FORMER_FLEET_UNTIL.to_owned(), until.to_string());
+    }
     if settings.dns.use_dns_annotations == Some(true)
         && let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames)
     {
@@ -72,6 +112,7 @@ fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[H
     hub_service::service(&HubService {
         tenant: &view.tenant,
         load_balancer: lb,
+        fleet: &next.fleet,
         ports,
         class: settings.load_balancer.class.as_deref(),
         allocate_node_ports: settings.allocate_node_ports,

@@ -11,7 +11,7 @@ use l4_xds::{ContentVersion, LoadBalancerReport};
 use serde_json::json;
 
 use super::assess::{Assessed, Verdict, View};
-use super::plan::{Desired, plan};
+use super::plan::{Desired, Known, plan};
 use super::status::{Facts, Refusal, status};
 use crate::hostnames::HostnameTable;
 use crate::settings::{TenantSettings, merge};
@@ -44,12 +44,21 @@ fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: V
         load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
         addresses: vec![],
         services: services.into_iter().map(Arc::new).collect(),
+        workloads: vec![],
         hostnames: Arc::default(),
     }
 }
 
 fn planned(view: &View) -> Desired {
-    plan(view, &view.assess(), &PortRange::default())
+    planned_at(view, &[], 0)
+}
+
+fn planned_at(view: &View, arrived: &[&str], second: i64) -> Desired {
+    let known = Known {
+        arrived: &arrived.iter().map(|name| (*name).to_owned()).collect(),
+        now: at(second).0,
+    };
+    plan(view, &view.assess(), &PortRange::default(), &known)
 }
 
 /// What the API server would hold after the plan was applied.
@@ -122,14 +131,14 @@ fn a_tenant_with_l4_switched_off_or_gone_has_nothing() {
         vec![],
     );
     let desired = planned(&off);
-    assert!(desired.services.is_empty() && !desired.fleet);
+    assert!(desired.services.is_empty() && desired.fleets.is_empty());
     assert_eq!(off.assess()[0].problem().unwrap().reason, "Disabled");
     let gone = View {
         settings: None,
         ..off
     };
     let desired = planned(&gone);
-    assert!(desired.services.is_empty() && !desired.fleet);
+    assert!(desired.services.is_empty() && desired.fleets.is_empty());
 }
 
 #[test]
@@ -182,10 +191,15 @@ fn a_change_of_class_replaces_the_service() {
 #[test]
 fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
     let full = view(settings(|_| ()), vec![lb("a", 0, 80), lb("b", 1, 80)], vec![]);
+    let known = Known {
+        arrived: &BTreeSet::new(),
+        now: at(0).0,
+    };
     let desired = plan(
         &full,
         &full.assess(),
         &PortRange::new(vec![10000..=10000], vec![]),
+        &known,
     );
     assert_eq!(desired.services.len(), 1);
     assert_eq!(

@@ -95,6 +95,7 @@ fn left(ctx: &Context, tenant: &Tenant, namespace: &str, rights: &[Object]) -> L
     let of_envoy_gateway = gateways.chain(others.map(|(_, object)| object));
     let hub_objects = stores.services.in_namespace(namespace).len()
         + stores.deployments.in_namespace(namespace).len()
+        + stores.daemon_sets.in_namespace(namespace).len()
         + of_envoy_gateway
             .filter(|object| is_ours(&object.metadata))
             .count();
