@@ -22,13 +22,18 @@ pub const FLEET_LABEL: &str = "kubelb.k8c.io/fleet";
 /// Name of the objects of a tenant's shared fleet.
 const SHARED: &str = "envoy";
 
-/// A fleet of one tenant's.
+/// Name of the fleet of all tenants, in what is called after it. No tenant's namespace can have it.
+pub const GLOBAL: &str = "global";
+
+/// A fleet: in a tenant's namespace, or the one in the manager's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FleetId {
     /// For all of the tenant's LoadBalancers.
     Shared,
     /// For the LoadBalancer of this name.
     Dedicated(String),
+    /// For all tenants.
+    Global,
 }
 
 impl FleetId {
@@ -38,6 +43,7 @@ impl FleetId {
         match topology {
             EnvoyProxyTopology::Shared => Self::Shared,
             EnvoyProxyTopology::Dedicated => Self::Dedicated(load_balancer.to_owned()),
+            EnvoyProxyTopology::Global => Self::Global,
         }
     }
 
@@ -47,6 +53,7 @@ impl FleetId {
         match self {
             Self::Shared => EnvoyProxyTopology::Shared,
             Self::Dedicated(_) => EnvoyProxyTopology::Dedicated,
+            Self::Global => EnvoyProxyTopology::Global,
         }
     }
 
@@ -58,6 +65,7 @@ impl FleetId {
         match self {
             Self::Shared => namespace.parse(),
             Self::Dedicated(load_balancer) => format!("{namespace}/{load_balancer}").parse(),
+            Self::Global => GLOBAL.parse(),
         }
     }
 
@@ -80,6 +88,7 @@ impl FleetId {
             Self::Dedicated(load_balancer) => {
                 derived_name_of(prefix, &["LoadBalancer", namespace, load_balancer], "")
             }
+            Self::Global => format!("{prefix}-{GLOBAL}"),
         }
     }
 
@@ -89,6 +98,7 @@ impl FleetId {
         match self {
             Self::Shared => component::ENVOY,
             Self::Dedicated(_) => component::DEDICATED_ENVOY,
+            Self::Global => component::GLOBAL_ENVOY,
         }
     }
 
@@ -101,6 +111,7 @@ impl FleetId {
             Self::Dedicated(_) => {
                 labels.insert(FLEET_LABEL.to_owned(), self.name(namespace));
             }
+            Self::Global => drop(labels.remove(meta::TENANT_LABEL)),
         }
         labels
     }
@@ -109,7 +120,7 @@ impl FleetId {
     #[must_use]
     pub fn annotations(&self) -> Option<BTreeMap<String, String>> {
         match self {
-            Self::Shared => None,
+            Self::Shared | Self::Global => None,
             Self::Dedicated(load_balancer) => Some(BTreeMap::from([(
                 meta::LOAD_BALANCER_LABEL.to_owned(),
                 load_balancer.clone(),
@@ -128,6 +139,7 @@ impl FleetId {
                 let load_balancer = annotations.get(meta::LOAD_BALANCER_LABEL)?;
                 Some(Self::Dedicated(load_balancer.clone()))
             }
+            component::GLOBAL_ENVOY => Some(Self::Global),
             _ => None,
         }
     }
@@ -144,6 +156,7 @@ impl FleetId {
         match pod.labels().get(meta::COMPONENT_LABEL)?.as_str() {
             component::ENVOY => Some(SHARED.to_owned()),
             component::DEDICATED_ENVOY => pod.labels().get(FLEET_LABEL).cloned(),
+            component::GLOBAL_ENVOY => Some(Self::Global.name("")),
             _ => None,
         }
     }
@@ -156,6 +169,7 @@ pub fn selected_topology(service: &Service) -> Option<EnvoyProxyTopology> {
     match selector.get(meta::COMPONENT_LABEL)?.as_str() {
         component::ENVOY => Some(EnvoyProxyTopology::Shared),
         component::DEDICATED_ENVOY => Some(EnvoyProxyTopology::Dedicated),
+        component::GLOBAL_ENVOY => Some(EnvoyProxyTopology::Global),
         _ => None,
     }
 }
@@ -170,7 +184,8 @@ mod tests {
 
     #[test]
     fn no_fleet_has_the_name_or_the_pods_of_another() {
-        let all = [FleetId::Shared, web(), FleetId::Dedicated("api".into())];
+        let api = FleetId::Dedicated("api".into());
+        let all = [FleetId::Shared, web(), api, FleetId::Global];
         for one in &all {
             let mut pod = Pod::default();
             pod.metadata.labels = Some(one.labels("a", "tenant-a"));
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_written_on_an_object_is_what_is_read_from_it() {
-        for fleet in [FleetId::Shared, web()] {
+        for fleet in [FleetId::Shared, web(), FleetId::Global] {
             let metadata = ObjectMeta {
                 labels: Some(fleet.labels("a", "tenant-a")),
                 annotations: fleet.annotations(),

@@ -4,19 +4,25 @@
 //! that all replicas serve the same. A fleet is told nothing before every store is complete, and is never told
 //! of an empty world because its Tenant or namespace cannot be found.
 
+pub mod global;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller_kit::driver::Outcome;
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::snapshot::Part;
 use l4_xds::translate::{Admission, part};
 use l4_xds::{Cache, ContentVersion, FleetKey, Frontend, LoadBalancerId, Snapshot};
 
+use crate::build::hub_service;
 use crate::context::{Context, Error, SharedMap};
+use crate::controller::load_balancer::arrival::Contents;
 use crate::controller::load_balancer::assess::{Assessed, View};
 use crate::controller::load_balancer::fleets::Workload;
-use crate::fleet::FleetId;
+use crate::controller::load_balancer::sites::Site;
+use crate::fleet::{FleetId, GLOBAL};
 
 /// What is served of one LoadBalancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +66,15 @@ impl Snapshots {
         self.served.lock().get(namespace).cloned().unwrap_or_default()
     }
 
+    /// What is served of the LoadBalancers of a namespace, there and by the fleet of all tenants.
+    #[must_use]
+    pub fn contents(&self, namespace: &str) -> Contents {
+        Contents {
+            own: self.served(namespace),
+            global: self.served(GLOBAL),
+        }
+    }
+
     /// What a fleet is served.
     #[must_use]
     pub fn of(&self, fleet: &FleetKey) -> Option<Arc<Snapshot>> {
@@ -96,12 +111,21 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         load_balancers: ctx.stores.load_balancers.in_namespace(namespace),
         addresses: ctx.stores.addresses.in_namespace(namespace),
         services: ctx.stores.services.in_namespace(namespace),
+        global_services: global_services(ctx, namespace),
         workloads: workloads(ctx, namespace),
         hostnames: ctx.hostnames.get(),
     })
 }
 
-fn workloads(ctx: &Context, namespace: &str) -> Vec<Workload> {
+/// Hub Services in the manager's namespace that are for this one.
+pub fn global_services(ctx: &Context, namespace: &str) -> Vec<Arc<Service>> {
+    let mut services = ctx.stores.services.in_namespace(&ctx.options.namespace);
+    services.retain(|service| hub_service::tenant_namespace(service) == Some(namespace));
+    services
+}
+
+/// What runs Envoys in a namespace.
+pub fn workloads(ctx: &Context, namespace: &str) -> Vec<Workload> {
     let deployments = ctx.stores.deployments.in_namespace(namespace);
     let daemon_sets = ctx.stores.daemon_sets.in_namespace(namespace);
     let deployments = deployments.iter().filter_map(|d| Workload::of_deployment(d));
@@ -147,9 +171,9 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 fn set(ctx: &Context, view: &View) -> Result<(), Error> {
     let namespace = view.namespace.as_str();
     let assessed = view.assess();
-    let frontends: Vec<_> = assessed.iter().filter_map(Assessed::frontend).collect();
+    let frontends = assessed.iter().filter_map(|item| item.frontend(Site::Tenant));
     let before = ctx.snapshots.parts.lock().remove(namespace).unwrap_or_default();
-    let parts = translate(ctx, view, frontends, before);
+    let parts = translate(ctx, frontends.collect(), before);
     let snapshots = assemble(view, &assessed, &parts);
     let served = served(&parts, snapshots.values());
     ctx.snapshots.parts.lock().insert(namespace.to_owned(), parts);
@@ -158,7 +182,7 @@ fn set(ctx: &Context, view: &View) -> Result<(), Error> {
         .set_snapshot_size(namespace, snapshots.values());
     ctx.snapshots
         .keep_only(namespace, snapshots.keys().cloned().collect());
-    let published = hand_over(ctx, view, snapshots);
+    let published = hand_over(ctx, namespace, snapshots);
     let before = ctx
         .snapshots
         .served
@@ -209,21 +233,18 @@ fn served<'a>(
 }
 
 /// One that contradicts itself keeps no other from being published.
-fn hand_over(ctx: &Context, view: &View, snapshots: BTreeMap<FleetId, Snapshot>) -> Result<(), Error> {
+fn hand_over(ctx: &Context, namespace: &str, snapshots: BTreeMap<FleetId, Snapshot>) -> Result<(), Error> {
     let mut published = Ok(());
     for (fleet, snapshot) in snapshots {
-        let Ok(key) = fleet.key(&view.namespace) else {
+        let Ok(key) = fleet.key(namespace) else {
             continue;
         };
         let load_balancers = snapshot.owners().count();
         match ctx.snapshots.cache.set(&key, snapshot) {
             Ok(false) => {}
             Ok(true) => {
-                ctx.metrics
-                    .snapshot_updates
-                    .with_label_values(&[view.namespace.as_str()])
-                    .inc();
-                tracing::info!(tenant = view.tenant, fleet = %key, load_balancers, "snapshot changed");
+                ctx.metrics.snapshot_updates.with_label_values(&[namespace]).inc();
+                tracing::info!(fleet = %key, load_balancers, "snapshot changed");
             }
             Err(source) => {
                 published = Err(Error::Snapshot {
@@ -237,14 +258,14 @@ fn hand_over(ctx: &Context, view: &View, snapshots: BTreeMap<FleetId, Snapshot>)
 }
 
 /// Translates what is not as it was. Of two that cannot both be served, the one with the smaller id is.
-fn translate(ctx: &Context, view: &View, mut frontends: Vec<Frontend>, mut before: Parts) -> Parts {
+fn translate(ctx: &Context, mut frontends: Vec<Frontend>, mut before: Parts) -> Parts {
     frontends.sort();
     let mut admission = Admission::default();
     let mut parts = Parts::new();
     for frontend in frontends {
         if let Err(why) = admission.admit(&frontend) {
             ctx.metrics.omissions.inc();
-            tracing::warn!(tenant = view.tenant, load_balancer = %frontend.id, %why, "left out of the snapshot");
+            tracing::warn!(load_balancer = %frontend.id, %why, "left out of the snapshot");
             continue;
         }
         let kept = before

@@ -11,6 +11,7 @@ use hub::{Hub, Running};
 use k8s_openapi::api::core::v1::Service;
 use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::controller::load_balancer::moves::FORMER_FLEET_UNTIL;
+use kubelb_manager::controller::load_balancer::sites::ADDRESS_UNTIL;
 use kubelb_manager::fleet::FleetId;
 use l4_xds::LoadBalancerId;
 use l4_xds::report::Reporter;
@@ -48,7 +49,8 @@ fn envoy(hub: &Hub, fleet: &FleetId, name: &str) {
 /// Says to this replica that the pod has what is served. It says so until it is dropped.
 fn says(manager: &Running, fleet: &FleetId, pod: &str) -> Reporter {
     let id = LoadBalancerId::new(NAMESPACE, "web").unwrap();
-    let content = manager.ctx.snapshots.served(NAMESPACE)[&id].content.clone();
+    let contents = manager.ctx.snapshots.contents(NAMESPACE);
+    let content = contents.at(fleet, &id).unwrap().content.clone();
     let reporter = manager
         .ctx
         .reports
@@ -208,5 +210,125 @@ async fn each_load_balancer_of_a_dedicated_topology_has_objects_of_its_own_which
     hub.settled().await;
     assert_eq!(hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a"), None);
     assert!(!has(&hub, &web()));
+    manager.stop().await;
+}
+
+const GLOBAL_SERVICES: &str = "/api/v1/namespaces/kubelb/services";
+
+/// As the implementation does that gives the hub its addresses.
+fn gives(hub: &Hub, collection: &str, ip: &str) {
+    let mut service = hub.memory.get(&format!("{collection}/{SERVICE}")).unwrap();
+    service["status"] = json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
+    hub.memory.put(collection, service);
+}
+
+fn global_envoy(hub: &Hub) {
+    let pod = json!({"metadata": {"name": "envoy-g", "labels": FleetId::Global.labels("", "kubelb")},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    hub.memory.put("/api/v1/namespaces/kubelb/pods", pod);
+}
+
+/// Address in the status, and whether it is programmed.
+fn told(hub: &Hub) -> (Value, Value) {
+    let path = "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/web";
+    let status = hub.memory.get(path).unwrap()["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let programmed = conditions.iter().find(|c| c["type"] == "Programmed").unwrap();
+    (
+        status["loadBalancer"]["ingress"][0]["ip"].clone(),
+        programmed["status"].clone(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_global_fleet_a_tenant_gets_another_address_and_nothing_of_it_is_left_there() {
+    let hub = Hub::new();
+    topology(&hub, "global");
+    hub.load_balancer(NAMESPACE, "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    // All of it is in the manager's namespace, and nothing in the tenant's.
+    assert_eq!(hub.memory.get(&format!("{SERVICES}/{SERVICE}")), None);
+    assert!(!has(&hub, &FleetId::Shared));
+    let deployment = "/apis/apps/v1/namespaces/kubelb/deployments/envoy-global";
+    assert!(hub.memory.get(deployment).is_some());
+    let global = || hub.memory.get(&format!("{GLOBAL_SERVICES}/{SERVICE}"));
+    let made = global().unwrap();
+    assert_eq!(made["metadata"]["ownerReferences"], Value::Null);
+    assert_eq!(
+        made["metadata"]["annotations"]["kubelb.k8c.io/tenant-namespace"],
+        NAMESPACE
+    );
+    assert!(is_served_by(&manager, &FleetId::Global));
+
+    gives(&hub, GLOBAL_SERVICES, "192.0.2.2");
+    global_envoy(&hub);
+    let _global = says(&manager, &FleetId::Global, "envoy-g");
+    hub.settled().await;
+    assert_eq!(told(&hub), (json!("192.0.2.2"), json!("True")));
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a second look");
+
+    // Both are there; the old address is told until the new one leads somewhere.
+    topology(&hub, "shared");
+    hub.settled().await;
+    gives(&hub, SERVICES, "192.0.2.1");
+    hub.settled().await;
+    assert_eq!(told(&hub), (json!("192.0.2.2"), json!("True")));
+    assert!(is_served_by(&manager, &FleetId::Shared) && is_served_by(&manager, &FleetId::Global));
+    envoy(&hub, &FleetId::Shared, "envoy-1");
+    let _shared = says(&manager, &FleetId::Shared, "envoy-1");
+    hub.settled().await;
+    assert_eq!(told(&hub), (json!("192.0.2.1"), json!("True")));
+    assert!(is_served_by(&manager, &FleetId::Shared) && is_served_by(&manager, &FleetId::Global));
+    assert_ne!(
+        global().unwrap()["metadata"]["annotations"][ADDRESS_UNTIL],
+        Value::Null
+    );
+
+    // The time is over, also for Envoys that nobody needs.
+    hub.annotate(GLOBAL_SERVICES, SERVICE, ADDRESS_UNTIL, LONG_AGO);
+    hub.settled().await;
+    assert_eq!(global(), None);
+    let deployments = "/apis/apps/v1/namespaces/kubelb/deployments";
+    hub.annotate(deployments, "envoy-global", UNNEEDED_UNTIL, LONG_AGO);
+    hub.settled().await;
+    for left in [
+        deployment,
+        "/api/v1/namespaces/kubelb/serviceaccounts/envoy-global",
+        "/api/v1/namespaces/kubelb/secrets/envoy-xds-tls-global",
+    ] {
+        assert_eq!(hub.memory.get(left), None, "{left}");
+    }
+    assert_eq!(told(&hub), (json!("192.0.2.1"), json!("True")));
+    let global = FleetId::Global.key(NAMESPACE).unwrap();
+    assert_eq!(manager.ctx.snapshots.of(&global), None);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_leaves_the_hub_leaves_nothing_in_the_global_fleet_and_others_stay() {
+    let hub = Hub::new();
+    topology(&hub, "global");
+    hub.tenant(
+        "b",
+        json!({"endpointCIDRs": ["10.0.0.0/8"], "envoyProxy": {"topology": "global"}}),
+    );
+    hub.load_balancer(NAMESPACE, "web");
+    hub.load_balancer("tenant-b", "web");
+    let manager = hub.manager().await;
+    hub.settled().await;
+    let served = || -> Vec<String> {
+        let key = FleetId::Global.key(NAMESPACE).unwrap();
+        let snapshot = manager.ctx.snapshots.of(&key).unwrap();
+        snapshot.owners().map(ToString::to_string).collect()
+    };
+    assert_eq!(served(), ["tenant-a/web", "tenant-b/web"]);
+    hub.delete_tenant("a");
+    hub.settled().await;
+    assert_eq!(hub.memory.get("/apis/kubelb.k8c.io/v1alpha1/tenants/a"), None);
+    assert_eq!(hub.memory.get(&format!("{GLOBAL_SERVICES}/{SERVICE}")), None);
+    assert_eq!(served(), ["tenant-b/web"]);
     manager.stop().await;
 }

@@ -128,11 +128,13 @@ pub enum EnvoyProxyTopology {
     Shared,
     /// One fleet a LoadBalancer.
     Dedicated,
+    /// One fleet for all tenants, in the manager's namespace. Going to it or from it gives a LoadBalancer another address.
+    Global,
 }
 
 impl EnvoyProxyTopology {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Shared, Self::Dedicated];
+    pub const ALL: [Self; 3] = [Self::Shared, Self::Dedicated, Self::Global];
 
     /// The text used in the API.
     #[must_use]
@@ -140,6 +142,7 @@ impl EnvoyProxyTopology {
         match self {
             Self::Shared => "shared",
             Self::Dedicated => "dedicated",
+            Self::Global => "global",
         }
     }
 }

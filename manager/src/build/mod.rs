@@ -20,6 +20,8 @@ pub mod component {
     pub const ENVOY: &str = "envoy";
     /// L4 Envoys of one LoadBalancer.
     pub const DEDICATED_ENVOY: &str = "dedicated-envoy";
+    /// L4 Envoys of all tenants.
+    pub const GLOBAL_ENVOY: &str = "global-envoy";
     /// The hub Service of one LoadBalancer.
     pub const LOAD_BALANCER: &str = "load-balancer";
     /// What was made from a Route.

@@ -21,8 +21,9 @@ use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::load_balancer::arrival::{self, Arrivals, Crews, Places};
+use super::load_balancer::arrival::{self, Arrivals, Contents, Crews, Seat, Seats};
 use super::load_balancer::moves::Place;
+use super::load_balancer::sites::Sites;
 use crate::build::{component, hub_service, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
 use crate::xds::Served;
@@ -116,17 +117,16 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     if ctx.leads() {
         return clear(ctx, namespace).await;
     }
-    let served = ctx.snapshots.served(namespace);
     let live = ctx
         .stores
         .config_maps
         .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
     let world = World::of(ctx, namespace);
-    let said = world.heard_here(ctx, namespace);
-    let arrivals = world.arrivals_here(ctx, namespace);
+    let said = world.heard_here(ctx);
+    let arrivals = world.arrivals_here(ctx);
     let before = live.as_deref().map(entries).unwrap_or_default();
     let all = ctx.stores.load_balancers.in_namespace(namespace);
-    let entries = next(&before, &said, &served, &all);
+    let entries = next(&before, &said, &world.served(), &all);
     let live = live.as_deref().map(Object::typed).transpose()?;
     if entries.is_empty() && arrivals.is_empty() {
         if let Some(live) = live {
@@ -160,14 +160,16 @@ pub struct Merged {
     pub reports: Reports,
     /// LoadBalancers that the fleet which they are to move to has, by name.
     pub arrived: BTreeSet<String>,
+    /// What all of this is about.
+    pub contents: Contents,
 }
 
 /// What all replicas heard about a namespace.
 #[must_use]
 pub fn merged(ctx: &Context, namespace: &str) -> Merged {
     let world = World::of(ctx, namespace);
-    let mut reports = world.heard_here(ctx, namespace);
-    let mut arrivals = vec![world.arrivals_here(ctx, namespace)];
+    let mut reports = world.heard_here(ctx);
+    let mut arrivals = vec![world.arrivals_here(ctx)];
     for map in about(ctx, namespace) {
         let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
         if replica != ctx.options.replica && is_alive(ctx, &replica) {
@@ -175,10 +177,10 @@ pub fn merged(ctx: &Context, namespace: &str) -> Merged {
             arrivals.push(read(&map, ARRIVALS_KEY));
         }
     }
-    let served = ctx.snapshots.served(namespace);
     Merged {
         reports,
-        arrived: arrival::arrived(&world.places, &served, &arrivals, &world.crews),
+        arrived: arrival::arrived(&world.seats, &world.contents, &arrivals, &world.crews),
+        contents: world.contents,
     }
 }
 
@@ -186,8 +188,9 @@ pub fn merged(ctx: &Context, namespace: &str) -> Merged {
 /// see, and so may a fleet that does not serve yet, or not any more.
 #[derive(Debug, Default)]
 struct World {
-    places: Places,
+    seats: Seats,
     crews: Crews,
+    contents: Contents,
 }
 
 impl World {
@@ -195,47 +198,53 @@ impl World {
         let Some(settings) = ctx.owner(namespace).and_then(|owner| owner.settings) else {
             return Self::default();
         };
-        let places = ctx.stores.load_balancers.in_namespace(namespace);
-        let places = places.iter().filter_map(|lb| {
+        let (services, hub) = (&ctx.stores.services, ctx.options.namespace.as_str());
+        let load_balancers = ctx.stores.load_balancers.in_namespace(namespace);
+        let seats = load_balancers.iter().filter_map(|lb| {
             let id = LoadBalancerId::new(namespace, lb.name_any()).ok()?;
-            let service = ctx
-                .stores
-                .services
-                .get(namespace, &hub_service::name(namespace, id.name()));
-            let place = Place::of(settings.topology, id.name(), service.as_deref());
-            Some((id, place))
+            let name = hub_service::name(namespace, id.name());
+            let (here, there) = (services.get(namespace, &name), services.get(hub, &name));
+            let (here, there) = (here.as_deref(), there.as_deref());
+            let place = Place::of(settings.topology, id.name(), here);
+            let sites = Sites::of(settings.topology, lb, here, there);
+            Some((id, Seat::of(&place, &sites)))
         });
+        let pods = |namespace| ctx.stores.envoy_pods.in_namespace(namespace);
+        let (own, global) = (pods(namespace), pods(hub));
         Self {
-            places: places.collect(),
-            crews: Crews::of(
-                ctx.stores
-                    .envoy_pods
-                    .in_namespace(namespace)
-                    .iter()
-                    .map(Arc::as_ref),
-            ),
+            seats: seats.collect(),
+            crews: Crews::of(own.iter().chain(&global).map(Arc::as_ref)),
+            contents: ctx.snapshots.contents(namespace),
         }
     }
 
+    /// What clients are served.
+    fn served(&self) -> BTreeMap<LoadBalancerId, Served> {
+        let served = |(id, seat): (&LoadBalancerId, &Seat)| {
+            let served = self.contents.at(&seat.serving, id)?;
+            Some((id.clone(), served.clone()))
+        };
+        self.seats.iter().filter_map(served).collect()
+    }
+
     /// What the Envoys that clients reach said to this replica.
-    fn heard_here(&self, ctx: &Context, namespace: &str) -> Reports {
+    fn heard_here(&self, ctx: &Context) -> Reports {
         let said = ctx.reports.subscribe();
         let said = said.borrow();
-        let heard = |(id, place): (&LoadBalancerId, &Place)| {
-            let fleet = said.fleets.get(&place.serving().key(namespace).ok()?)?;
-            let crew = self.crews.of_fleet(place.serving(), namespace);
+        let heard = |(id, seat): (&LoadBalancerId, &Seat)| {
+            let fleet = said.fleets.get(&seat.serving.key(id.namespace()).ok()?)?;
+            let crew = self.crews.of_fleet(&seat.serving, id.namespace());
             let voices = fleet.load_balancers.get(id)?;
             Some((id.clone(), voices.of(|node| crew.contains(node.as_str()))))
         };
-        self.places.iter().filter_map(heard).collect()
+        self.seats.iter().filter_map(heard).collect()
     }
 
     /// Which Envoys of other fleets told this replica that they have what is to move to them.
-    fn arrivals_here(&self, ctx: &Context, namespace: &str) -> Arrivals {
-        let served = ctx.snapshots.served(namespace);
+    fn arrivals_here(&self, ctx: &Context) -> Arrivals {
         let said = ctx.reports.subscribe();
         let said = said.borrow();
-        arrival::heard(&self.places, &served, &said.fleets, &self.crews)
+        arrival::heard(&self.seats, &self.contents, &said.fleets, &self.crews)
     }
 }
 

@@ -16,6 +16,7 @@ use api::v1alpha1::{Addresses, LoadBalancer, Tenant};
 use controller_kit::test_support::envoy_binary;
 use kubelb_manager::controller::load_balancer::assess::View;
 use kubelb_manager::controller::load_balancer::plan::{Known, plan};
+use kubelb_manager::controller::load_balancer::sites::Site;
 use kubelb_manager::settings::merge;
 use l4_xds::ports::PortRange;
 use l4_xds::{Frontend, Settings, translate};
@@ -39,6 +40,7 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
         load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
         addresses: vec![Arc::new(nodes)],
         services: Vec::new(),
+        global_services: Vec::new(),
         workloads: Vec::new(),
         hostnames: Arc::default(),
     }
@@ -55,7 +57,7 @@ fn served(load_balancers: Vec<LoadBalancer>) -> Vec<Frontend> {
     view.services = desired.services.into_iter().map(Arc::new).collect();
     let all = view.assess();
     let accepted = all.iter().filter(|item| item.problem().is_none());
-    accepted.filter_map(|item| item.frontend()).collect()
+    accepted.filter_map(|item| item.frontend(Site::Tenant)).collect()
 }
 
 fn seeded(count: usize) -> Vec<LoadBalancer> {

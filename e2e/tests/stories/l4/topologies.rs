@@ -1,12 +1,18 @@
 //! A platform team gives each LoadBalancer Envoys of its own, and takes them back, while clients are connected.
 
+use std::time::Duration;
+
 use e2e::cluster::Cluster;
 use e2e::held::Held;
+use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
+use e2e::{echo, product};
 use serde_json::{Value, json};
 
 use crate::support::served::Served;
-use crate::support::{hub_namespace, lab, service_address, text, tidy, uid};
+use crate::support::{
+    Scratch, answered, gone, hub_namespace, lab, more_requests, service_address, text, tidy, uid,
+};
 
 /// The topology of a tenant; at the end of the story, also of a failed one, it is the hub's again.
 struct Topology<'a> {
@@ -165,4 +171,66 @@ fn a_fleet_of_ones_own_goes_with_its_service() {
     })
     .unwrap();
     served.went_on();
+}
+
+/// Waits until the Service has another address than this.
+#[track_caller]
+fn another_address(tenant: &Cluster, namespace: &str, than: &str) -> String {
+    until(format!("another address than {than}"), seconds(120), || {
+        let service = tenant
+            .get(&["service", "-n", namespace, "web"])
+            .map_err(|e| e.to_string())?;
+        let address = text(&service["status"]["loadBalancer"]["ingress"][0]["ip"]);
+        address
+            .filter(|address| address != than)
+            .ok_or_else(|| service["status"].to_string())
+    })
+    .unwrap()
+}
+
+fn requests(address: &str) -> Stream {
+    let url = format!("http://{address}/");
+    Stream::begin(url, None, Duration::from_millis(20), seconds(300))
+}
+
+#[test]
+fn to_the_fleet_of_all_tenants_and_back_both_addresses_serve_for_a_while() {
+    let lab = lab();
+    let (tenant, hub) = (&lab.tenant_b, &lab.hub);
+    let topology = Topology { hub, tenant };
+    let scratch = Scratch::new("l4-global", &[tenant]);
+    let ns = &scratch.namespace;
+    tenant
+        .apply(&(echo::deployment(ns, "web", 1) + &echo::service(ns, "web", "LoadBalancer")))
+        .unwrap();
+    let mut address = service_address(tenant, ns, "web");
+    answered(&format!("http://{address}/"), None);
+    let load_balancer = uid(tenant, &["service", "-n", ns, "web"]);
+    let label = format!("kubelb.k8c.io/lb-name={load_balancer}");
+    let namespaces = [hub_namespace(tenant), product::NAMESPACE];
+
+    for (wanted, old, new) in [("global", 0, 1), ("shared", 1, 0)] {
+        let (stream, held) = (
+            requests(&address),
+            Held::open(&address, 80, "web.example.com").unwrap(),
+        );
+        topology.set(&wanted.into());
+        let other = another_address(tenant, ns, &address);
+        answered(&format!("http://{other}/"), None);
+        let others = requests(&other);
+        more_requests(&stream, 100, "at the old address");
+        more_requests(&others, 100, "at the new address");
+        assert!(held.end().unwrap() > 0);
+        // Both serve until here; then the old one goes.
+        for (what, stream) in [("old", stream), ("new", others)] {
+            let report = stream.end();
+            assert_eq!(report.failures, Vec::<String>::new(), "at the {what} address");
+        }
+        let there = hub
+            .list(&["services", "-n", namespaces[new], "-l", &label])
+            .unwrap();
+        assert_eq!(there.len(), 1);
+        gone(hub, &["services", "-n", namespaces[old], "-l", &label]);
+        address = other;
+    }
 }

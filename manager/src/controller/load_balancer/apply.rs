@@ -9,30 +9,31 @@ use controller_kit::apply::{ApplyError, Report};
 use controller_kit::diff::plan as diff;
 use controller_kit::object::{Object, ObjectId};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use l4_xds::LoadBalancerId;
 
 use super::assess::View;
 use super::plan::Desired;
 use super::status::Refusal;
+use crate::build::component;
 use crate::build::envoy::{self, Fleet, FleetObjects};
-use crate::build::{component, hub_service};
 use crate::context::{Context, Error, made_for, now};
 use crate::controller::pki as server_pki;
 use crate::fleet::FleetId;
 use crate::pki::{self, Authority, Place, Purpose};
 
 /// What is made here, and nowhere else.
-const OURS: [&str; 3] = [
+const OURS: [&str; 4] = [
     component::LOAD_BALANCER,
     component::ENVOY,
     component::DEDICATED_ENVOY,
+    component::GLOBAL_ENVOY,
 ];
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// LoadBalancers whose Service could not be written, by name.
-    pub refused: BTreeMap<String, Refusal>,
+    /// LoadBalancers whose Service could not be written.
+    pub refused: BTreeMap<LoadBalancerId, Refusal>,
     /// What failed, to be tried again.
     failed: Option<ApplyError>,
 }
@@ -66,14 +67,14 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         .load_balancers
         .undecodable()
         .iter()
-        .any(|key| key.namespace == view.namespace);
+        .any(|key| view.is_for_all() || key.namespace == view.namespace);
     let synced = ctx.stores.proof().filter(|_| !unread);
     let report = ctx
         .applier
         .execute(plan, synced.as_ref(), made_for(&view.tenant))
         .await;
     log(view, &report);
-    Ok(summarize(ctx, view, report, foreign))
+    Ok(summarize(ctx, view, desired, report, foreign))
 }
 
 /// Everything that shall be there but certificates.
@@ -193,15 +194,16 @@ fn log(view: &View, report: &Report) {
     }
 }
 
-fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>) -> Applied {
-    let services: BTreeMap<String, String> = (view.load_balancers.iter())
-        .map(|lb| (hub_service::name(&view.namespace, &lb.name_any()), lb.name_any()))
-        .collect();
+fn summarize(
+    ctx: &Context,
+    view: &View,
+    desired: &Desired,
+    report: Report,
+    foreign: Vec<ObjectId>,
+) -> Applied {
     let lb_of = |id: &ObjectId| {
-        services
-            .get(&id.key.name)
-            .filter(|_| id.kind == "Service")
-            .cloned()
+        let owner = desired.owners.get(&id.key.name);
+        owner.filter(|_| id.kind == "Service").cloned()
     };
     let mut refused = BTreeMap::new();
     for id in foreign.iter().chain(&report.foreign) {

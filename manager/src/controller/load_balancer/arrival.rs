@@ -4,6 +4,7 @@
 //! have acknowledged what is served. Each replica of the manager hears some of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -12,6 +13,7 @@ use l4_xds::{FleetKey, LoadBalancerId};
 use serde::{Deserialize, Serialize};
 
 use super::moves::Place;
+use super::sites::{Site, Sites};
 use crate::fleet::FleetId;
 use crate::xds::Served;
 
@@ -31,7 +33,57 @@ pub struct Arrival {
 /// By name of the LoadBalancer, for those that are to move.
 pub type Arrivals = BTreeMap<String, Arrival>;
 /// Where each LoadBalancer of a namespace is served.
-pub type Places = BTreeMap<LoadBalancerId, Place>;
+pub type Seats = BTreeMap<LoadBalancerId, Seat>;
+
+/// Where a LoadBalancer is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The fleet whose word counts: the one that clients reach.
+    pub serving: FleetId,
+    /// The fleet that it is to move to.
+    pub target: Option<FleetId>,
+}
+
+impl Seat {
+    /// From fleet to fleet in one namespace, or from one address to another.
+    #[must_use]
+    pub fn of(place: &Place, sites: &Sites) -> Self {
+        match (sites.serving(), sites.target()) {
+            (Site::Tenant, None) => Self {
+                serving: place.serving().clone(),
+                target: place.target().cloned(),
+            },
+            (Site::Tenant, Some(_)) => Self {
+                serving: place.serving().clone(),
+                target: Some(FleetId::Global),
+            },
+            (Site::Global, target) => Self {
+                serving: FleetId::Global,
+                target: target.map(|_| place.serving().clone()),
+            },
+        }
+    }
+}
+
+/// What is served of the LoadBalancers of one namespace, there and by the fleet of all tenants.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// By fleets of the namespace.
+    pub own: Arc<BTreeMap<LoadBalancerId, Served>>,
+    /// By the fleet of all tenants.
+    pub global: Arc<BTreeMap<LoadBalancerId, Served>>,
+}
+
+impl Contents {
+    /// What a fleet serves of one.
+    #[must_use]
+    pub fn at(&self, fleet: &FleetId, id: &LoadBalancerId) -> Option<&Served> {
+        match fleet {
+            FleetId::Shared | FleetId::Dedicated(_) => self.own.get(id),
+            FleetId::Global => self.global.get(id),
+        }
+    }
+}
 
 impl Crews {
     /// Of the Envoys of one namespace.
@@ -65,14 +117,15 @@ fn takes_clients(pod: &Pod) -> bool {
 /// What one replica hears.
 #[must_use]
 pub fn heard(
-    places: &Places,
-    served: &BTreeMap<LoadBalancerId, Served>,
+    seats: &Seats,
+    contents: &Contents,
     said: &BTreeMap<FleetKey, FleetReport>,
     crews: &Crews,
 ) -> Arrivals {
     let mut arrivals = Arrivals::new();
-    for (id, place) in places {
-        let (Some(target), Some(Served { content, .. })) = (place.target(), served.get(id)) else {
+    for (id, seat) in seats {
+        let Some(target) = &seat.target else { continue };
+        let Some(Served { content, .. }) = contents.at(target, id) else {
             continue;
         };
         let fleet = target.key(id.namespace()).ok().and_then(|key| said.get(&key));
@@ -93,14 +146,10 @@ pub fn heard(
 
 /// LoadBalancers that may move now, by name. `heard` is what each replica hears.
 #[must_use]
-pub fn arrived(
-    places: &Places,
-    served: &BTreeMap<LoadBalancerId, Served>,
-    heard: &[Arrivals],
-    crews: &Crews,
-) -> BTreeSet<String> {
-    let is_there = |(id, place): &(&LoadBalancerId, &Place)| {
-        let (Some(target), Some(now)) = (place.target(), served.get(*id)) else {
+pub fn arrived(seats: &Seats, contents: &Contents, heard: &[Arrivals], crews: &Crews) -> BTreeSet<String> {
+    let is_there = |(id, seat): &(&LoadBalancerId, &Seat)| {
+        let Some(target) = &seat.target else { return false };
+        let Some(now) = contents.at(target, id) else {
             return false;
         };
         let of_now = (heard.iter().filter_map(|arrivals| arrivals.get(id.name())))
@@ -109,14 +158,14 @@ pub fn arrived(
         let crew = crews.of_fleet(target, id.namespace());
         !crew.is_empty() && crew.iter().all(|envoy| has_it.contains(envoy))
     };
-    (places.iter().filter(is_there))
+    (seats.iter().filter(is_there))
         .map(|(id, _)| id.name().to_owned())
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use api::v1alpha1::EnvoyProxyTopology;
+    use api::v1alpha1::{EnvoyProxyTopology, LoadBalancer};
     use k8s_openapi::api::core::v1::Service;
     use l4_xds::ContentVersion;
     use l4_xds::report::{LoadBalancerVoices, NodeId};
@@ -141,18 +190,61 @@ mod tests {
         LoadBalancerId::new(NAMESPACE, "web").unwrap()
     }
 
-    fn places(topology: EnvoyProxyTopology) -> Places {
-        let shared = json!({"spec": {"selector": FleetId::Shared.labels("a", NAMESPACE)}});
-        let service: Service = serde_json::from_value(shared).unwrap();
-        BTreeMap::from([(id(), Place::of(topology, "web", Some(&service)))])
+    fn lb() -> LoadBalancer {
+        let spec = json!({"type": "LoadBalancer", "endpoints": [], "ports": []});
+        LoadBalancer::new("web", serde_json::from_value(spec).unwrap())
     }
 
-    fn served(content: &str) -> BTreeMap<LoadBalancerId, Served> {
+    fn selecting(fleet: &FleetId) -> Service {
+        let service = json!({"spec": {"selector": fleet.labels("a", NAMESPACE)}});
+        serde_json::from_value(service).unwrap()
+    }
+
+    fn seat(topology: EnvoyProxyTopology, here: Option<&Service>, there: Option<&Service>) -> Seat {
+        Seat::of(
+            &Place::of(topology, "web", here),
+            &Sites::of(topology, &lb(), here, there),
+        )
+    }
+
+    fn seats(topology: EnvoyProxyTopology) -> Seats {
+        BTreeMap::from([(id(), seat(topology, Some(&selecting(&FleetId::Shared)), None))])
+    }
+
+    fn served(content: &str) -> Contents {
         let served = Served {
             generation: 1,
             content: content.into(),
         };
-        BTreeMap::from([(id(), served)])
+        Contents {
+            own: Arc::new(BTreeMap::from([(id(), served)])),
+            global: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn whose_word_counts_is_said_by_what_is_recorded() {
+        let (shared, global) = (selecting(&FleetId::Shared), selecting(&FleetId::Global));
+        let is = |seat: Seat, serving: FleetId, target: Option<FleetId>| {
+            assert_eq!((seat.serving, seat.target), (serving, target));
+        };
+        let (to_global, to_shared) = (EnvoyProxyTopology::Global, EnvoyProxyTopology::Shared);
+        is(seat(to_global, None, None), FleetId::Global, None);
+        is(
+            seat(to_global, Some(&shared), Some(&global)),
+            FleetId::Shared,
+            Some(FleetId::Global),
+        );
+        is(
+            seat(to_shared, Some(&shared), Some(&global)),
+            FleetId::Global,
+            Some(FleetId::Shared),
+        );
+        is(
+            seat(EnvoyProxyTopology::Dedicated, Some(&shared), None),
+            FleetId::Shared,
+            Some(web()),
+        );
     }
 
     fn arrival(content: &str, envoys: &[&str]) -> Arrivals {
@@ -169,8 +261,8 @@ mod tests {
     }
 
     fn may_move(heard: &[Arrivals], crews: &Crews) -> bool {
-        let places = places(EnvoyProxyTopology::Dedicated);
-        !arrived(&places, &served("v2"), heard, crews).is_empty()
+        let seats = seats(EnvoyProxyTopology::Dedicated);
+        !arrived(&seats, &served("v2"), heard, crews).is_empty()
     }
 
     #[test]
@@ -204,9 +296,9 @@ mod tests {
 
     #[test]
     fn what_need_not_move_has_nowhere_to_arrive() {
-        let places = places(EnvoyProxyTopology::Shared);
+        let seats = seats(EnvoyProxyTopology::Shared);
         let heard = [arrival("v2", &["one", "two"])];
-        assert!(arrived(&places, &served("v2"), &heard, &two()).is_empty());
+        assert!(arrived(&seats, &served("v2"), &heard, &two()).is_empty());
     }
 
     #[test]
@@ -226,8 +318,8 @@ mod tests {
             };
             BTreeMap::from([(fleet.key(NAMESPACE).unwrap(), report)])
         };
-        let places = places(EnvoyProxyTopology::Dedicated);
-        let heard = |said| heard(&places, &served("v2"), &said, &two());
+        let seats = seats(EnvoyProxyTopology::Dedicated);
+        let heard = |said| heard(&seats, &served("v2"), &said, &two());
         let nodes = ["one", "three", "somebody"];
         assert_eq!(heard(said(&web(), "v2", &nodes)), arrival("v2", &["one"]));
         assert_eq!(heard(said(&web(), "v1", &nodes)), Arrivals::new());

@@ -14,6 +14,7 @@ use l4_xds::{Frontend, Listener, LoadBalancerId, Port};
 use super::convert::{Converted, Problem, convert, unbounded};
 use super::fleets::Workload;
 use super::moves::Place;
+use super::sites::{Site, Sites};
 use crate::build::hub_service;
 use crate::hostnames::HostnameTable;
 use crate::settings::TenantSettings;
@@ -21,7 +22,7 @@ use crate::settings::TenantSettings;
 /// One tenant's L4 world, as the stores have it.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Name of the Tenant.
+    /// Name of the Tenant; empty for what is for all of them.
     pub tenant: String,
     /// Its namespace on the hub.
     pub namespace: String,
@@ -33,6 +34,8 @@ pub struct View {
     pub addresses: Vec<Arc<Addresses>>,
     /// Hub Services of the namespace that we made.
     pub services: Vec<Arc<Service>>,
+    /// Hub Services that we made for it in the manager's namespace.
+    pub global_services: Vec<Arc<Service>>,
     /// What runs Envoys in the namespace.
     pub workloads: Vec<Workload>,
     /// Who holds which host name.
@@ -48,10 +51,14 @@ pub struct Assessed {
     pub id: LoadBalancerId,
     /// What is served, or why nothing is.
     pub verdict: Verdict,
-    /// The hub Service, where it exists.
+    /// The hub Service in its own namespace, where it exists.
     pub service: Option<Arc<Service>>,
-    /// Which Envoys serve it, and which shall.
+    /// The one in the manager's, where it exists.
+    pub global_service: Option<Arc<Service>>,
+    /// Which Envoys of its own namespace serve it, and which shall.
     pub place: Place,
+    /// Which address it has, and which it shall have.
+    pub sites: Sites,
 }
 
 /// What is served.
@@ -82,25 +89,33 @@ impl Assessed {
         }
     }
 
+    /// The hub Service at a site.
+    #[must_use]
+    pub fn service_at(&self, site: Site) -> Option<&Service> {
+        match site {
+            Site::Tenant => self.service.as_deref(),
+            Site::Global => self.global_service.as_deref(),
+        }
+    }
+
     /// Envoy's ports that are recorded for it.
     #[must_use]
-    pub fn recorded(&self) -> BTreeMap<(Protocol, u16), u16> {
-        self.service
-            .as_deref()
+    pub fn recorded(&self, site: Site) -> BTreeMap<(Protocol, u16), u16> {
+        self.service_at(site)
             .map(hub_service::recorded_ports)
             .unwrap_or_default()
     }
 
-    /// What Envoy gets: only listeners whose port is recorded, since that is what all replicas agree on.
+    /// What Envoys of a site get: only listeners whose port is recorded, since that is what all replicas agree on.
     ///
     /// None where nothing is served, nothing is recorded yet, or Envoy rejected this generation.
     #[must_use]
-    pub fn frontend(&self) -> Option<Frontend> {
+    pub fn frontend(&self, site: Site) -> Option<Frontend> {
         let converted = self.converted()?;
         if is_left_out(&self.load_balancer) {
             return None;
         }
-        let recorded = self.recorded();
+        let recorded = self.recorded(site);
         let listeners: Vec<Listener> = (converted.listeners.iter())
             .filter_map(|wanted| {
                 let envoy_port = *recorded.get(&(wanted.protocol, wanted.port.get()))?;
@@ -149,17 +164,25 @@ pub fn is_left_out(lb: &LoadBalancer) -> bool {
 }
 
 impl View {
+    /// True for what is in the manager's namespace: it is for all tenants.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.tenant.is_empty()
+    }
+
     /// Assesses every LoadBalancer, oldest first. Those that are being deleted are not served any more.
     #[must_use]
     pub fn assess(&self) -> Vec<Assessed> {
         let Some(settings) = &self.settings else {
             return Vec::new();
         };
-        let services: BTreeMap<String, &Arc<Service>> = self
-            .services
-            .iter()
-            .map(|service| (service.name_any(), service))
-            .collect();
+        let by_name = |services: &[Arc<Service>]| -> BTreeMap<String, Arc<Service>> {
+            let services = services.iter();
+            services
+                .map(|service| (service.name_any(), service.clone()))
+                .collect()
+        };
+        let (services, global_services) = (by_name(&self.services), by_name(&self.global_services));
         let addresses: BTreeMap<String, &Addresses> = self
             .addresses
             .iter()
@@ -172,7 +195,8 @@ impl View {
         (self.oldest_first().into_iter().enumerate())
             .filter_map(|(index, lb)| {
                 let id = LoadBalancerId::new(self.namespace.as_str(), lb.name_any()).ok()?;
-                let service = services.get(&hub_service::name(&self.namespace, &lb.name_any()));
+                let name = hub_service::name(&self.namespace, &lb.name_any());
+                let (service, global_service) = (services.get(&name), global_services.get(&name));
                 let verdict = if settings.load_balancer_disabled() {
                     Verdict::Refuse(disabled())
                 } else if index >= limit {
@@ -181,16 +205,21 @@ impl View {
                     // Also where it was served before: what nobody bounds any more must not go on.
                     Verdict::Refuse(problem)
                 } else {
-                    judge(convert(lb, &addresses, settings), service.is_some())
+                    judge(
+                        convert(lb, &addresses, settings),
+                        service.or(global_service).is_some(),
+                    )
                 };
-                let service = service.map(|s| Arc::clone(s));
-                let place = Place::of(settings.topology, id.name(), service.as_deref());
+                let (service, global_service) = (service.cloned(), global_service.cloned());
+                let (here, there) = (service.as_deref(), global_service.as_deref());
                 Some(Assessed {
+                    place: Place::of(settings.topology, id.name(), here),
+                    sites: Sites::of(settings.topology, lb, here, there),
                     load_balancer: lb.clone(),
                     id,
                     verdict,
                     service,
-                    place,
+                    global_service,
                 })
             })
             .collect()

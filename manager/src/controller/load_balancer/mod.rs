@@ -10,13 +10,17 @@ pub mod fleets;
 pub mod moves;
 pub mod plan;
 pub mod policy;
+pub mod sites;
 pub mod status;
 
+#[cfg(test)]
+mod global_tests;
 #[cfg(test)]
 mod moving_tests;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::v1alpha1::EnvoyProxyTopology;
@@ -30,8 +34,9 @@ use l4_xds::ports::PortRange;
 use self::apply::Applied;
 use self::assess::{Assessed, View};
 use self::plan::{Desired, Known, plan};
+use self::sites::Site;
 use self::status::{Facts, status};
-use super::report::{self, Merged, Reports};
+use super::report::{self, Merged};
 use crate::context::{Context, Error, now};
 use crate::fleet::selected_topology;
 use crate::hostnames::{self, Claimant};
@@ -63,23 +68,24 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     };
     let assessed = view.assess();
-    let Merged { reports, arrived } = report::merged(ctx, namespace);
+    let merged = report::merged(ctx, namespace);
     let known = Known {
-        arrived: &arrived,
+        arrived: &merged.arrived,
         now: now(),
     };
     let desired = plan(&view, &assessed, &PortRange::default(), &known);
     let applied = apply::run(ctx, &view, &desired).await?;
     measure(ctx, &view, &desired);
     if let Some(settings) = &view.settings {
-        report_all(ctx, &view, settings, &assessed, &desired, &applied, &reports).await?;
+        report_all(ctx, &view, settings, &assessed, &desired, &applied, &merged).await?;
         report_addresses(ctx, &view, settings).await?;
     }
     applied.into_result()?;
     Ok(next_look(&desired, now()))
 }
 
-fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
+/// When to look again although nothing happens.
+pub fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
     if desired.fleets.is_empty() {
         return Outcome::done();
     }
@@ -96,29 +102,35 @@ async fn report_all(
     assessed: &[Assessed],
     desired: &Desired,
     applied: &Applied,
-    reports: &Reports,
+    merged: &Merged,
 ) -> Result<(), Error> {
-    let namespace = view.namespace.as_str();
-    let served = ctx.snapshots.served(namespace);
-    let api: Api<_> = Api::namespaced(ctx.client.clone(), namespace);
+    let global = ctx.global.get();
+    let api: Api<_> = Api::namespaced(ctx.client.clone(), &view.namespace);
     let now = Time(now());
     let mut writes = Vec::with_capacity(assessed.len());
     for item in assessed {
         let name = item.load_balancer.name_any();
         let generation = item.load_balancer.metadata.generation.unwrap_or_default();
-        let content = served
-            .get(&item.id)
-            .filter(|s| s.generation == generation)
-            .map(|s| &s.content);
+        let site = item.sites.show(merged.arrived.contains(&name));
+        let contents = match site {
+            Site::Tenant => &merged.contents.own,
+            Site::Global => &merged.contents.global,
+        };
+        let content = contents.get(&item.id).filter(|s| s.generation == generation);
+        let exhausted = desired.exhausted.get(&item.id);
+        let refused = applied.refused.get(&item.id);
         let status = status(
             &Facts {
                 assessed: item,
                 settings,
                 hostnames: &view.hostnames,
-                content,
-                report: reports.get(&item.id),
-                exhausted: desired.exhausted.get(&name).map(Vec::as_slice),
-                refused: applied.refused.get(&name),
+                site,
+                content: content.map(|served| &served.content),
+                report: merged.reports.get(&item.id),
+                exhausted: exhausted
+                    .or_else(|| global.exhausted.get(&item.id))
+                    .map(Vec::as_slice),
+                refused: refused.or_else(|| global.refused.get(&item.id)),
             },
             &now,
         );
@@ -179,22 +191,25 @@ fn gives_hostnames(settings: &TenantSettings) -> bool {
     settings.dns.wildcard_domain.is_some() || settings.dns.allow_explicit_hostnames == Some(true)
 }
 
+/// Ports of Envoy that are taken.
+pub fn port_count(desired: &Desired) -> i64 {
+    let services = desired.services.iter();
+    let ports = services.filter_map(|service| service.spec.as_ref()?.ports.as_ref());
+    ports
+        .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
+        .sum()
+}
+
 fn measure(ctx: &Context, view: &View, desired: &Desired) {
     let namespace = view.namespace.as_str();
-    let ports = desired
-        .services
-        .iter()
-        .filter_map(|service| service.spec.as_ref()?.ports.as_ref());
-    ctx.metrics.allocated_ports.with_label_values(&[namespace]).set(
-        ports
-            .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
-            .sum(),
-    );
+    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(port_count(desired));
     let Some(settings) = &view.settings else {
         return ctx.metrics.forget_fleets(namespace, &view.tenant);
     };
     for topology in EnvoyProxyTopology::ALL {
-        let services = desired.services.iter();
+        // Those of all tenants are another run's work: what is there counts.
+        let there = view.global_services.iter().map(Arc::as_ref);
+        let services = desired.services.iter().chain(there);
         let served = services.filter(|service| selected_topology(service) == Some(topology));
         let fleets = desired.fleets.iter().filter(|(id, _)| id.topology() == topology);
         let envoys = fleets.map(|(id, fleet)| fleets::envoys(id, fleet, &view.workloads, settings));

@@ -41,13 +41,21 @@ pub struct Next {
 }
 
 impl Place {
-    /// Reads the record. Without a hub Service nobody serves it yet, and it begins where it is wanted.
+    /// Reads the record. Without a hub Service nobody serves it yet, and it begins where it is wanted. One that is to
+    /// go to the fleet of all tenants stays where it is in its own namespace: it gets another hub Service elsewhere.
     #[must_use]
     pub fn of(topology: EnvoyProxyTopology, load_balancer: &str, service: Option<&Service>) -> Self {
         let until = service.and_then(|service| service.annotations().get(FORMER_FLEET_UNTIL));
+        let serving = service.and_then(|service| FleetId::selected(service, load_balancer));
+        let stays = || serving.clone().unwrap_or(FleetId::Shared);
         Self {
-            wanted: FleetId::of(topology, load_balancer),
-            serving: service.and_then(|service| FleetId::selected(service, load_balancer)),
+            wanted: match topology {
+                EnvoyProxyTopology::Global => stays(),
+                EnvoyProxyTopology::Shared | EnvoyProxyTopology::Dedicated => {
+                    FleetId::of(topology, load_balancer)
+                }
+            },
+            serving,
             // What nobody can read was not written by us, and holds nothing.
             former_until: until.and_then(|text| text.parse().ok()),
             load_balancer: load_balancer.to_owned(),
@@ -70,7 +78,7 @@ impl Place {
         is_elsewhere.then_some(&self.wanted)
     }
 
-    /// All fleets that have its listeners.
+    /// All fleets of its own namespace that have its listeners.
     #[must_use]
     pub fn homes(&self) -> BTreeSet<FleetId> {
         let former = self.former_until.map(|_| self.other(self.serving()));
@@ -91,11 +99,11 @@ impl Place {
     }
 
     fn other(&self, than: &FleetId) -> FleetId {
-        let topology = match than {
-            FleetId::Shared => EnvoyProxyTopology::Dedicated,
-            FleetId::Dedicated(_) => EnvoyProxyTopology::Shared,
-        };
-        FleetId::of(topology, &self.load_balancer)
+        match than {
+            FleetId::Dedicated(_) => FleetId::Shared,
+            // The one of all tenants is none of the two between which it moves here.
+            FleetId::Shared | FleetId::Global => FleetId::Dedicated(self.load_balancer.clone()),
+        }
     }
 
     /// The next step. `arrived` is true when every Envoy of the target that takes clients has acknowledged what is

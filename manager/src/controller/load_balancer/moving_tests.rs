@@ -14,6 +14,7 @@ use super::assess::View;
 use super::fleets::{GRACE, Workload};
 use super::moves::FORMER_FLEET_UNTIL;
 use super::plan::{Desired, Known, plan};
+use super::sites::Site;
 use crate::build::envoy::WorkloadKind;
 use crate::build::hub_service::recorded_ports;
 use crate::fleet::FleetId;
@@ -80,6 +81,7 @@ impl Hub {
                 .collect(),
             addresses: vec![],
             services: self.services.iter().cloned().map(Arc::new).collect(),
+            global_services: vec![],
             workloads: self.workloads.clone(),
             hostnames: Arc::default(),
         }
@@ -120,7 +122,7 @@ impl Hub {
     fn served(&self) -> BTreeMap<FleetId, Vec<String>> {
         let mut served: BTreeMap<FleetId, Vec<String>> = BTreeMap::new();
         for item in self.view().assess() {
-            assert!(item.frontend().is_some(), "its ports are recorded");
+            assert!(item.frontend(Site::Tenant).is_some(), "its ports are recorded");
             for fleet in item.place.homes() {
                 served.entry(fleet).or_default().push(item.id.name().to_owned());
             }

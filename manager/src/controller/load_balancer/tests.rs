@@ -7,11 +7,12 @@ use api::v1alpha1::{
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use l4_xds::ports::PortRange;
-use l4_xds::{ContentVersion, LoadBalancerReport};
+use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
 use serde_json::json;
 
 use super::assess::{Assessed, Verdict, View};
 use super::plan::{Desired, Known, plan};
+use super::sites::Site;
 use super::status::{Facts, Refusal, status};
 use crate::hostnames::HostnameTable;
 use crate::settings::{TenantSettings, merge};
@@ -44,6 +45,7 @@ fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: V
         load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
         addresses: vec![],
         services: services.into_iter().map(Arc::new).collect(),
+        global_services: vec![],
         workloads: vec![],
         hostnames: Arc::default(),
     }
@@ -71,6 +73,10 @@ fn applied(view: &View) -> Vec<Service> {
     planned(view).services.into_iter().map(with_address).collect()
 }
 
+fn lb_id(name: &str) -> LoadBalancerId {
+    LoadBalancerId::new("tenant-a", name).unwrap()
+}
+
 fn envoy_ports(services: &[Service]) -> Vec<u16> {
     services
         .iter()
@@ -94,9 +100,9 @@ fn ports_that_are_recorded_do_not_move_when_load_balancers_come_and_go() {
 #[test]
 fn a_listener_reaches_envoy_only_after_its_port_is_recorded() {
     let before = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
-    assert_eq!(before.assess()[0].frontend(), None);
+    assert_eq!(before.assess()[0].frontend(Site::Tenant), None);
     let after = view(settings(|_| ()), vec![lb("a", 0, 80)], applied(&before));
-    let frontend = after.assess()[0].frontend().unwrap();
+    let frontend = after.assess()[0].frontend(Site::Tenant).unwrap();
     assert_eq!(
         frontend.listeners[0].envoy_port.get(),
         envoy_ports(&applied(&before))[0]
@@ -150,7 +156,10 @@ fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_no
     let served = applied(&view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]));
     let turned = view(settings(|_| ()), vec![bad], served);
     assert_eq!(planned(&turned).services.len(), 1);
-    assert_eq!(turned.assess()[0].frontend().unwrap().listeners[0].backends, []);
+    assert_eq!(
+        turned.assess()[0].frontend(Site::Tenant).unwrap().listeners[0].backends,
+        []
+    );
     assert_eq!(turned.assess()[0].problem().unwrap().reason, "EndpointNotAllowed");
 }
 
@@ -204,7 +213,7 @@ fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
     assert_eq!(desired.services.len(), 1);
     assert_eq!(
         desired.exhausted,
-        BTreeMap::from([("b".to_owned(), vec!["80/TCP".to_owned()])])
+        BTreeMap::from([(lb_id("b"), vec!["80/TCP".to_owned()])])
     );
 }
 
@@ -238,6 +247,7 @@ fn status_of(assessed: &Assessed, said: &Said<'_>) -> LoadBalancerStatus {
             assessed,
             settings: &settings(|_| ()),
             hostnames: &HostnameTable::default(),
+            site: Site::Tenant,
             content: content.as_ref(),
             report: Some(&report),
             exhausted: None,
@@ -317,7 +327,7 @@ fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
     lb.status = Some(status_of(&served(lb.clone()).assess()[0], &rejected));
     assert_eq!(programmed(lb.status.as_ref().unwrap()), pair("False", "Rejected"));
     let view = served(lb.clone());
-    assert_eq!(view.assess()[0].frontend(), None);
+    assert_eq!(view.assess()[0].frontend(Site::Tenant), None);
     let left_out = Said {
         content: None,
         programmed: &[],
@@ -328,7 +338,7 @@ fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
         lb.status.clone().unwrap()
     );
     lb.metadata.generation = Some(2);
-    assert!(served(lb).assess()[0].frontend().is_some());
+    assert!(served(lb).assess()[0].frontend(Site::Tenant).is_some());
 }
 
 #[test]
@@ -359,6 +369,7 @@ fn a_service_that_the_hub_refused_is_told_on_the_load_balancer() {
             assessed: &view.assess()[0],
             settings: &settings(|_| ()),
             hostnames: &HostnameTable::default(),
+            site: Site::Tenant,
             content: None,
             report: None,
             exhausted: None,
