@@ -84,15 +84,13 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     Ok(next_look(&desired, now()))
 }
 
-/// When to look again although nothing happens.
+/// When to look again although nothing happens. What came due meanwhile is looked at at once.
 pub fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
     if desired.fleets.is_empty() {
         return Outcome::done();
     }
-    let due = desired
-        .due
-        .and_then(|due| Duration::try_from(due.duration_since(now)).ok());
-    Outcome::requeue(due.map_or(PERIOD, |due| due.min(PERIOD)))
+    let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or_default();
+    Outcome::requeue(desired.due.map_or(PERIOD, |due| left(due).min(PERIOD)))
 }
 
 async fn report_all(

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::assess::View;
 use super::fleets::{GRACE, Workload};
 use super::moves::FORMER_FLEET_UNTIL;
+use super::next_look;
 use super::plan::{Desired, Known, plan};
 use super::sites::Site;
 use crate::build::envoy::WorkloadKind;
@@ -198,6 +199,10 @@ fn a_change_of_topology_moves_each_when_its_new_envoys_have_it_and_keeps_the_old
     );
     assert_eq!(hub.served(), served(both));
     assert_eq!(hub.step(&[]).services, desired.services, "a second look");
+    for (second, left) in [(100, DEFAULT_DRAIN.as_secs()), (until, 0), (until + 1, 0)] {
+        let wait = next_look(&desired, at(second)).requeue_after;
+        assert_eq!(wait.map(|wait| wait.as_secs()), u64::try_from(left).ok());
+    }
 
     // Its time with the old fleet is over; that one goes on for the other.
     hub.now = until;
