@@ -20,6 +20,7 @@ const CERTIFICATE: &str = "xds_certificate";
 const TRUST: &str = "xds_trust";
 const XDS_CLUSTER: &str = "xds_cluster";
 const ADMIN_CLUSTER: &str = "admin";
+const HEAP: &str = "envoy.resource_monitors.fixed_heap";
 
 /// What differs from fleet to fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +41,10 @@ pub struct BootstrapInput {
     pub readiness_port: u16,
     /// Which addresses the readiness listener binds.
     pub bind: Bind,
-    /// Most connections from clients at the same time, over all listeners. This is what bounds an Envoy's memory.
+    /// Most connections from clients at the same time, over all listeners.
     pub max_connections: Option<NonZeroU64>,
+    /// Memory, in bytes, near which Envoy gives back what it can, and then takes no more connections.
+    pub max_heap_bytes: Option<NonZeroU64>,
 }
 
 impl BootstrapInput {
@@ -57,6 +60,7 @@ impl BootstrapInput {
             readiness_port: envoy::READINESS,
             bind: Bind::default(),
             max_connections: None,
+            max_heap_bytes: None,
         }
     }
 }
@@ -104,8 +108,8 @@ fn bootstrap(input: &BootstrapInput) -> Value {
         },
         "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}, {"name": "admin", "admin_layer": {}}]},
     });
-    if let (Some(limit), Some(object)) = (input.max_connections, bootstrap.as_object_mut()) {
-        object.insert("overload_manager".to_owned(), overload_manager(limit));
+    if let (Some(manager), Some(object)) = (overload_manager(input), bootstrap.as_object_mut()) {
+        object.insert("overload_manager".to_owned(), manager);
     }
     bootstrap
 }
@@ -218,6 +222,7 @@ fn readiness_listener(input: &BootstrapInput) -> Value {
         "address": address,
         // Clients of the tenant's load balancers must not be able to make the Envoy look dead.
         "ignore_global_conn_limit": true,
+        "bypass_overload_manager": true,
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",
             "typed_config": {
@@ -237,14 +242,48 @@ fn readiness_listener(input: &BootstrapInput) -> Value {
     })
 }
 
-fn overload_manager(limit: NonZeroU64) -> Value {
-    json!({"resource_monitors": [{
+/// None where nothing is limited.
+fn overload_manager(input: &BootstrapInput) -> Option<Value> {
+    let monitors: Vec<Value> = (input.max_heap_bytes.map(heap).into_iter())
+        .chain(input.max_connections.map(connections))
+        .collect();
+    let mut manager = json!({"resource_monitors": monitors});
+    if let (Some(_), Some(object)) = (input.max_heap_bytes, manager.as_object_mut()) {
+        // Unless told, memory is looked at once a second, in which many connections come.
+        object.insert("refresh_interval".to_owned(), "0.25s".into());
+        object.insert("actions".to_owned(), heap_actions());
+    }
+    (!monitors.is_empty()).then_some(manager)
+}
+
+fn heap(limit: NonZeroU64) -> Value {
+    json!({
+        "name": HEAP,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+            "max_heap_size_bytes": limit,
+        },
+    })
+}
+
+/// Memory that is only kept for later is given back first. Connections that are open go on in any case: the kernel would
+/// end all of them.
+fn heap_actions() -> Value {
+    let action = |name: &str, share: f64| json!({"name": name, "triggers": [{"name": HEAP, "threshold": {"value": share}}]});
+    json!([
+        action("envoy.overload_actions.shrink_heap", 0.95),
+        action("envoy.overload_actions.stop_accepting_connections", 0.98),
+    ])
+}
+
+fn connections(limit: NonZeroU64) -> Value {
+    json!({
         "name": "envoy.resource_monitors.global_downstream_max_connections",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
             "max_active_downstream_connections": limit,
         },
-    }]})
+    })
 }
 
 fn load_assignment(cluster: &str, host: &str, port: u16) -> Value {
@@ -267,6 +306,7 @@ mod tests {
             "xds.kubelb".parse().unwrap(),
         );
         input.max_connections = NonZeroU64::new(50_000);
+        input.max_heap_bytes = NonZeroU64::new(400 << 20);
         let text: String = files(&input)
             .iter()
             .map(|(name, text)| format!("# {name}\n{text}"))

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::snapshot::{Inconsistency, Snapshot};
 
-/// Which fleet of Envoys: the tenant's namespace, or later `<namespace>/<load balancer>`, or one name for all.
+/// Which fleet of Envoys: a tenant's namespace, `<namespace>/<load balancer>`, or one name for all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FleetKey(String);
 

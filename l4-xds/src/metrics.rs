@@ -1,13 +1,12 @@
 //! Prometheus metrics of the control plane, in a registry that the caller brings.
 //!
-//! Labels come from closed sets (resource type), except `snapshot_name`, which is a fleet.
+//! Labels come from closed sets (resource type), except `snapshot_name`, which is a namespace.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
 
-use crate::cache::FleetKey;
 use crate::snapshot::{ResourceType, Snapshot};
 
 const PREFIX: &str = "kubelb_envoy_control_plane_";
@@ -99,8 +98,13 @@ impl Metrics {
         ]
     }
 
-    /// Records how large a fleet's snapshot is.
-    pub fn set_snapshot_size(&self, fleet: &FleetKey, snapshot: &Snapshot) {
+    /// Records how large the snapshots of a namespace's fleets are together. Not of each: a label for each fleet would
+    /// be one for each load balancer.
+    pub fn set_snapshot_size<'a>(
+        &self,
+        namespace: &str,
+        snapshots: impl Iterator<Item = &'a Snapshot> + Clone,
+    ) {
         let Sizes {
             clusters,
             endpoints,
@@ -112,13 +116,17 @@ impl Metrics {
             (listeners, ResourceType::Listener),
         ];
         for (gauge, ty) in gauges {
-            let size = i64::try_from(snapshot.resources(ty).len()).unwrap_or(i64::MAX);
-            gauge.with_label_values(&[fleet.as_str()]).set(size);
+            let size: usize = snapshots
+                .clone()
+                .map(|snapshot| snapshot.resources(ty).len())
+                .sum();
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            gauge.with_label_values(&[namespace]).set(size);
         }
     }
 
-    /// Drops a fleet's series.
-    pub fn forget_snapshot(&self, fleet: &FleetKey) {
+    /// Drops a namespace's series.
+    pub fn forget_snapshot(&self, namespace: &str) {
         let Sizes {
             clusters,
             endpoints,
@@ -126,7 +134,7 @@ impl Metrics {
         } = &self.sizes;
         for gauge in [clusters, endpoints, listeners] {
             // It is an error if there is no such series, which is what was wanted.
-            let _ = gauge.remove_label_values(&[fleet.as_str()]);
+            let _ = gauge.remove_label_values(&[namespace]);
         }
     }
 }

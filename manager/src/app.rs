@@ -1,5 +1,6 @@
 //! Wiring: from the command line to running controllers, and back out in good order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::api_server;
 use crate::args::{Args, METRICS_PORT, XDS_PORT};
 use crate::claims::ClaimsCell;
 use crate::context::{Context, Options, VERSION};
+use crate::controller::global::FindingsCell;
 use crate::controller::load_balancer::refresh_hostnames;
 use crate::controller::route::apply::{LINGER, SettledByNamespace};
 use crate::controller::route::bridge::Bridges;
@@ -201,6 +203,7 @@ impl Manager {
             reports,
             claims: ClaimsCell::default(),
             hostnames: HostnamesCell::default(),
+            global: FindingsCell::default(),
             linger: Linger::new(LINGER),
             patience: Patience::new(PATIENCE),
             bridges: Bridges::default(),
@@ -294,12 +297,32 @@ async fn follow_reports(ctx: &Context) {
     while updates.changed().await.is_ok() {
         tokio::time::sleep(PAUSE).await;
         let now = updates.borrow_and_update().clone();
-        for (fleet, report) in &now.fleets {
-            if before.fleets.get(fleet).map(|b| &b.load_balancers) != Some(&report.load_balancers) {
-                ctx.triggers.load_balancer.trigger(fleet.as_str().to_owned());
-                ctx.triggers.report.trigger(fleet.as_str().to_owned());
-            }
+        for namespace in spoken_of(&before, &now) {
+            ctx.triggers.load_balancer.trigger(namespace.clone());
+            ctx.triggers.report.trigger(namespace);
         }
         before = now;
     }
+}
+
+/// Namespaces of load balancers about which something else is said than before.
+fn spoken_of(before: &l4_xds::Report, now: &l4_xds::Report) -> BTreeSet<String> {
+    let mut namespaces = BTreeSet::new();
+    let none = BTreeMap::new();
+    for (fleet, report) in &now.fleets {
+        let (before, now) = (
+            before
+                .fleets
+                .get(fleet)
+                .map_or(&none, |report| &report.load_balancers),
+            &report.load_balancers,
+        );
+        if before == now {
+            continue;
+        }
+        let all = before.keys().chain(now.keys());
+        let differs = all.filter(|id| before.get(*id) != now.get(*id));
+        namespaces.extend(differs.map(|id| id.namespace().to_owned()));
+    }
+    namespaces
 }

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
+use crate::controller::global::FindingsCell;
 use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::route::bridge::Bridges;
 use crate::controller::route::status::Findings;
@@ -43,15 +44,17 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Kinds in the order in which they are written; deleted in reverse, so that addresses go before what serves
 /// them. Kinds that are not listed come last.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 22] = [
     "Namespace",
     "ServiceAccount",
     "Role",
     "RoleBinding",
     "Secret",
     "ConfigMap",
+    "NetworkPolicy",
     "PodDisruptionBudget",
     "Deployment",
+    "DaemonSet",
     "Service",
     "EndpointSlice",
     "BackendTLSPolicy",
@@ -113,6 +116,8 @@ pub struct Context {
     pub claims: ClaimsCell,
     /// Who holds which host name of a load balancer.
     pub hostnames: HostnamesCell,
+    /// What there is to tell about hub Services in the manager's namespace.
+    pub global: FindingsCell,
     /// Backends of routes that nobody wants any more.
     pub linger: Linger,
     /// How long statuses wait for Envoy Gateway.
@@ -308,13 +313,13 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// True for a live object that the manager made for this tenant.
+/// True for a live object that the manager made for this tenant; of an empty name, for any.
 pub fn made_for(tenant: &str) -> impl Fn(&Object) -> bool + Sync + Send + '_ {
     move |object| {
         object.label(meta::MANAGED_BY_LABEL) == Some(meta::MANAGED_BY)
             && object
                 .label(meta::TENANT_LABEL)
-                .is_none_or(|label| label == tenant)
+                .is_none_or(|label| tenant.is_empty() || label == tenant)
     }
 }
 

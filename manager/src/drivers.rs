@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::context::{Context, Error};
-use crate::controller::{config, fan_out, load_balancer, pki, report, route, tenant};
+use crate::controller::{config, fan_out, global, load_balancer, pki, report, route, tenant};
 use crate::triggers::{FanOut, Triggers};
 use crate::xds;
 
@@ -20,6 +20,8 @@ pub struct Drivers {
     tenant: Driver<String>,
     load_balancer: Driver<String>,
     snapshot: Driver<String>,
+    global: Driver<()>,
+    global_snapshot: Driver<()>,
     report: Driver<String>,
     route: Driver<String>,
     route_status: Driver<String>,
@@ -51,6 +53,8 @@ impl Drivers {
             tenant: Driver::new("tenant", many, metrics),
             load_balancer: Driver::new("load_balancer", many, metrics),
             snapshot: Driver::new("snapshot", many, metrics),
+            global: Driver::new("global", Settings::default(), metrics),
+            global_snapshot: Driver::new("global_snapshot", Settings::default(), metrics),
             report: Driver::new("report", slow, metrics),
             route: Driver::new("route", routes, metrics),
             route_status: Driver::new("route_status", routes, metrics),
@@ -69,6 +73,8 @@ impl Drivers {
             tenant: self.tenant.handle(),
             load_balancer: self.load_balancer.handle(),
             snapshot: self.snapshot.handle(),
+            global: self.global.handle(),
+            global_snapshot: self.global_snapshot.handle(),
             report: self.report.handle(),
             route: self.route.handle(),
             route_status: self.route_status.handle(),
@@ -85,6 +91,8 @@ impl Drivers {
             tenant,
             load_balancer,
             snapshot,
+            global,
+            global_snapshot,
             report,
             route,
             route_status,
@@ -120,6 +128,12 @@ impl Drivers {
             let (took, result) = timed(async { xds::publish(&ctx, &namespace) }).await;
             ctx.metrics.snapshot_run(took, result.is_ok());
             result
+        });
+        spawn(&mut tasks, global, ctx, stop, |ctx, ()| async move {
+            while_leading(&ctx, global::run(&ctx)).await
+        });
+        spawn(&mut tasks, global_snapshot, ctx, stop, |ctx, ()| async move {
+            xds::global::publish(&ctx)
         });
         spawn(&mut tasks, report, ctx, stop, |ctx, namespace| async move {
             report::run(&ctx, &namespace).await

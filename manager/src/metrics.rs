@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::v1alpha1::EnvoyProxyTopology;
 use controller_kit::metrics::{Metrics, MetricsError, ReconcileMetrics};
 use controller_kit::watch::WatchMetrics;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -181,6 +182,15 @@ impl ManagerMetrics {
     }
 }
 
+/// What a tenant has in one topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetCounts {
+    /// LoadBalancers that are served.
+    pub load_balancers: usize,
+    /// Envoys that the fleets shall have.
+    pub envoys: i64,
+}
+
 /// What a run over a tenant's L7 found there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -227,12 +237,48 @@ impl ManagerMetrics {
         self.snapshot_runs.ended(&[], success);
     }
 
-    /// Drops the series of a tenant that is gone. That there were none is no error.
-    pub fn forget(&self, namespace: &str, tenant: &str) {
+    /// What a tenant has in one topology. Of one that is not used there is a series only while it still has something.
+    pub fn set_fleets(
+        &self,
+        namespace: &str,
+        tenant: &str,
+        topology: EnvoyProxyTopology,
+        counts: &FleetCounts,
+        is_used: bool,
+    ) {
+        let FleetCounts {
+            load_balancers,
+            envoys,
+        } = *counts;
+        let topology = topology.as_str();
+        if load_balancers == 0 && envoys == 0 && !is_used {
+            return self.forget_topology(namespace, tenant, topology);
+        }
+        let load_balancers = i64::try_from(load_balancers).unwrap_or(i64::MAX);
+        (self
+            .load_balancers
+            .with_label_values(&[namespace, tenant, topology]))
+        .set(load_balancers);
+        (self.envoy_proxies.with_label_values(&[namespace, topology])).set(envoys);
+    }
+
+    /// Drops the series about fleets. That there were none is no error.
+    pub fn forget_fleets(&self, namespace: &str, tenant: &str) {
+        for topology in EnvoyProxyTopology::ALL {
+            self.forget_topology(namespace, tenant, topology.as_str());
+        }
+    }
+
+    fn forget_topology(&self, namespace: &str, tenant: &str, topology: &str) {
         let _ = self
             .load_balancers
-            .remove_label_values(&[namespace, tenant, "shared"]);
-        let _ = self.envoy_proxies.remove_label_values(&[namespace, "shared"]);
+            .remove_label_values(&[namespace, tenant, topology]);
+        let _ = self.envoy_proxies.remove_label_values(&[namespace, topology]);
+    }
+
+    /// Drops the series of a tenant that is gone. That there were none is no error.
+    pub fn forget(&self, namespace: &str, tenant: &str) {
+        self.forget_fleets(namespace, tenant);
         let _ = self.allocated_ports.remove_label_values(&[namespace]);
         for route_type in ROUTE_TYPES {
             let _ = self.routes.remove_label_values(&[namespace, tenant, route_type]);

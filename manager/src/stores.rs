@@ -12,9 +12,10 @@ use controller_kit::ready::Readiness;
 use controller_kit::watch::{Event, State, SyncState, Synced, Watch, WatchMetrics, Watchable, Watched};
 use gateway_translator::{Kind, Resource};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Client;
@@ -22,7 +23,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
 use serde::Serialize;
 
-use crate::build::{component, is_ours};
+use crate::build::is_ours;
 use crate::triggers::{Interest, Triggers};
 
 /// All stores.
@@ -60,8 +61,12 @@ pub struct Stores {
     pub endpoint_slices: Switched<EndpointSlice>,
     /// Deployments that we made.
     pub deployments: Watched<Deployment>,
+    /// DaemonSets that we made.
+    pub daemon_sets: Watched<DaemonSet>,
     /// PodDisruptionBudgets that we made.
     pub disruption_budgets: Watched<PodDisruptionBudget>,
+    /// NetworkPolicies that we made.
+    pub network_policies: Watched<NetworkPolicy>,
     /// Pods of the manager's namespace: which replicas are alive.
     pub pods: Watched<Pod>,
     /// Pods of the tenants' L4 Envoys: which of them clients reach.
@@ -282,12 +287,9 @@ impl Spawner<'_> {
         )
     }
 
+    /// Pods have our label only where they are Envoys of a fleet.
     fn envoy_pods(&self) -> Watched<Pod> {
-        let envoys = labelled(&[
-            (meta::MANAGED_BY_LABEL, meta::MANAGED_BY),
-            (meta::COMPONENT_LABEL, component::ENVOY),
-        ]);
-        let watch = Watch::all(self.client.clone()).config(envoys);
+        let watch = Watch::all(self.client.clone()).config(made_by_us());
         self.start(watch, "envoy-pods", Interest::EnvoyPod)
     }
 
@@ -335,8 +337,10 @@ impl Spawner<'_> {
             config_maps: self.ours(Interest::ConfigMap),
             services: self.ours(Interest::Service),
             endpoint_slices: Switched(self.gateway_api.then(|| self.ours(Interest::RouteObject))),
-            deployments: self.ours(Interest::LoadBalancerObject),
+            deployments: self.ours(Interest::Workload),
+            daemon_sets: self.ours(Interest::Workload),
             disruption_budgets: self.ours(Interest::LoadBalancerObject),
+            network_policies: self.ours(Interest::LoadBalancerObject),
             pods: self.own_namespace(Interest::Nothing),
             envoy_pods: self.envoy_pods(),
             gateways: self.gateway_api(&api_resource(Kind::Gateway), |_| {}, Interest::Gateway),
@@ -356,15 +360,7 @@ fn strip_foreign(object: &mut DynamicObject) {
 }
 
 fn made_by_us() -> watcher::Config {
-    labelled(&[(meta::MANAGED_BY_LABEL, meta::MANAGED_BY)])
-}
-
-fn labelled(labels: &[(&str, &str)]) -> watcher::Config {
-    let equal: Vec<String> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    watcher::Config::default().labels(&equal.join(","))
+    watcher::Config::default().labels(&format!("{}={}", meta::MANAGED_BY_LABEL, meta::MANAGED_BY))
 }
 
 impl Stores {
@@ -386,7 +382,9 @@ impl Stores {
             services,
             endpoint_slices,
             deployments,
+            daemon_sets,
             disruption_budgets,
+            network_policies,
             pods,
             envoy_pods,
             gateways,
@@ -409,7 +407,9 @@ impl Stores {
             config_maps,
             services,
             deployments,
+            daemon_sets,
             disruption_budgets,
+            network_policies,
             pods,
             envoy_pods,
         ];

@@ -29,6 +29,8 @@ pub enum Interest {
     TenantObject,
     /// What was made from LoadBalancers.
     LoadBalancerObject,
+    /// What runs Envoys: a fleet that is there is served.
+    Workload,
     /// What was made from Routes.
     RouteObject,
     /// EnvoyPatchPolicies: made from Routes, and Envoy Gateway tells there whether it has them switched on.
@@ -60,6 +62,8 @@ pub enum FanOut {
     Routes,
     /// Whoever this ConfigMap of the manager's namespace is about.
     Report(String),
+    /// Whoever this hub Service of the manager's namespace is for.
+    GlobalService(String),
 }
 
 /// Handles to all drivers.
@@ -73,6 +77,10 @@ pub struct Triggers {
     pub load_balancer: Trigger<String>,
     /// Snapshots, by namespace.
     pub snapshot: Trigger<String>,
+    /// The fleet of all tenants.
+    pub global: Trigger<()>,
+    /// The snapshot of that fleet.
+    pub global_snapshot: Trigger<()>,
     /// Reports, by namespace.
     pub report: Trigger<String>,
     /// Routes, by namespace.
@@ -113,7 +121,18 @@ impl Triggers {
                 self.tenant_of(name);
                 self.all_of(name);
             }
+            Interest::LoadBalancerObject | Interest::Workload if *namespace == self.own_namespace => {
+                self.all_tenants();
+            }
+            Interest::EnvoyPod if *namespace == self.own_namespace => {
+                self.fan_out.trigger(FanOut::LoadBalancers);
+            }
+            Interest::Service if *namespace == self.own_namespace => {
+                self.all_tenants();
+                self.fan_out.trigger(FanOut::GlobalService(name.clone()));
+            }
             Interest::LoadBalancerObject => self.load_balancer.trigger(namespace.clone()),
+            Interest::Workload => self.l4(namespace),
             Interest::EnvoyPod => {
                 self.report.trigger(namespace.clone());
                 self.load_balancer.trigger(namespace.clone());
@@ -125,6 +144,8 @@ impl Triggers {
             }
             Interest::Service => {
                 self.l4(namespace);
+                // Its selector says whose word is asked for.
+                self.report.trigger(namespace.clone());
                 self.route.trigger(namespace.clone());
             }
             Interest::Secret => self.secret_changed(namespace),
@@ -155,6 +176,13 @@ impl Triggers {
     pub fn l4(&self, namespace: &str) {
         self.snapshot.trigger(namespace.to_owned());
         self.load_balancer.trigger(namespace.to_owned());
+        self.all_tenants();
+    }
+
+    /// The fleet of all tenants. Where nobody uses it, that is found at once.
+    pub fn all_tenants(&self) {
+        self.global.trigger(());
+        self.global_snapshot.trigger(());
     }
 
     /// The Tenants that may have a namespace.
@@ -183,6 +211,7 @@ impl Triggers {
     fn secret_changed(&self, namespace: &str) {
         if namespace == self.own_namespace {
             self.pki.trigger(());
+            self.global.trigger(());
             self.fan_out.trigger(FanOut::LoadBalancers);
         } else {
             self.tenant_of(namespace);
@@ -194,6 +223,7 @@ impl Triggers {
     /// A report says in its label whom it is about, which a change does not carry.
     fn config_map_changed(&self, key: &ObjectKey) {
         if key.namespace == self.own_namespace {
+            self.global.trigger(());
             self.fan_out.trigger(FanOut::Report(key.name.clone()));
         } else {
             self.load_balancer.trigger(key.namespace.clone());

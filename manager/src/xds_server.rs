@@ -18,6 +18,10 @@ use crate::pki::{CA_SECRET, SERVER_SECRET};
 /// How often the stores are asked for certificates. It costs no request.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Envoys of one fleet that are served. The Config lets a fleet have a thousand, and while they are replaced there are
+/// twice as many.
+const STREAMS: usize = 2000;
+
 /// What the server shares with the controllers.
 pub struct Plane {
     /// What to serve.
@@ -85,7 +89,10 @@ pub async fn run(
         cache,
         reports,
         metrics,
-        limits: Limits::default(),
+        limits: Limits {
+            streams_per_fleet: STREAMS,
+            ..Limits::default()
+        },
     };
     ready.ready();
     tokio::select! {

@@ -3,6 +3,7 @@
 mod hub;
 
 use hub::{FOLLOWER, Hub};
+use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::build::hub_service;
 use l4_xds::stream::LoadBalancerState;
 use serde_json::json;
@@ -157,6 +158,10 @@ async fn what_was_made_for_a_load_balancer_goes_with_it_also_if_nobody_looked_me
         .remove("/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/web");
     hub.api.clear();
     let manager = hub.manager().await;
+    hub.settled().await;
+    // Another Service may come, so its Envoys stay until a time that is recorded.
+    let deployments = "/apis/apps/v1/namespaces/tenant-a/deployments";
+    hub.annotate(deployments, "envoy", UNNEEDED_UNTIL, "2026-01-01T00:00:00Z");
     insta::assert_yaml_snapshot!(hub.settled().await);
     manager.stop().await;
 }

@@ -80,9 +80,12 @@ pub struct ConfigSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvoyProxySettings {
-    /// One Envoy fleet a tenant. Other topologies are refused until they are served.
+    /// How Envoys are divided, for tenants that do not say.
     #[serde(default)]
     pub topology: EnvoyProxyTopology,
+    /// One Envoy on each node that `nodeSelector` and `tolerations` let it run on, instead of `replicas` somewhere.
+    #[serde(default)]
+    pub use_daemonset: bool,
     /// Envoys a fleet. Three by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
@@ -99,18 +102,83 @@ pub struct EnvoyProxySettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub tolerations: Vec<RawObject>,
+    /// Affinity of the Envoys, as in a Pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<RawObject>,
     /// Resources of each Envoy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ContainerResources>,
+    /// What happens to connections when their Envoy or their listener has to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graceful_shutdown: Option<GracefulShutdown>,
+    /// What an Envoy does before it runs out of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overload_manager: Option<OverloadManager>,
+    /// Who may reach the Envoys on the hub, and what they may reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<FleetNetworkPolicy>,
 }
 
-/// How Envoys are divided among tenants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How Envoys are divided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum EnvoyProxyTopology {
     /// One fleet a tenant.
     #[default]
     Shared,
+    /// One fleet a LoadBalancer.
+    Dedicated,
+    /// One fleet for all tenants, in the manager's namespace. Going to it or from it gives a LoadBalancer another address.
+    Global,
+}
+
+impl EnvoyProxyTopology {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Shared, Self::Dedicated, Self::Global];
+
+    /// The text used in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Dedicated => "dedicated",
+            Self::Global => "global",
+        }
+    }
+}
+
+/// What happens to connections when their Envoy or their listener has to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulShutdown {
+    /// How long they go on, in seconds. 30 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 3600))]
+    pub drain_seconds: Option<i32>,
+}
+
+/// What an Envoy does before it runs out of memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverloadManager {
+    /// Memory, in bytes, near which an Envoy gives back what it can and then takes no more connections. By default four
+    /// fifths of the memory limit in `resources`, and none where there is no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16777216))]
+    pub max_heap_size_bytes: Option<i64>,
+    /// Connections of clients at one time, over all listeners of one Envoy. No limit by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_active_downstream_connections: Option<i64>,
+}
+
+/// Who may reach the Envoys on the hub, and what they may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetNetworkPolicy {
+    /// Makes a NetworkPolicy for each fleet. Off by default: it does nothing on a hub whose network does not keep them.
+    #[serde(default)]
+    pub enabled: bool,
 }
 
 /// What the manager says of the Config.

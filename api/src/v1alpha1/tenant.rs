@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnnotationSettings, CertificateSettings, ContainerResources, DnsSettings, GatewayApiSettings,
-    IngressSettings, Limits, LoadBalancerSettings,
+    AnnotationSettings, CertificateSettings, ContainerResources, DnsSettings, EnvoyProxyTopology,
+    GatewayApiSettings, IngressSettings, Limits, LoadBalancerSettings,
 };
 
 /// A tenant cluster. Its namespace on the hub is its name if that begins with `tenant-`, else `tenant-<name>`.
@@ -68,7 +68,10 @@ pub struct TenantSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantEnvoyProxy {
-    /// How many run.
+    /// How they are divided. The Config's where it is unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<EnvoyProxyTopology>,
+    /// How many run in a fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: Option<i32>,

@@ -50,6 +50,7 @@ impl Envoy {
         input.certificate_directory = directory.path().join("tls").display().to_string();
         (input.admin_port, input.readiness_port) = (admin, readiness);
         input.max_connections = std::num::NonZeroU64::new(1000);
+        input.max_heap_bytes = std::num::NonZeroU64::new(1 << 30);
         for (name, text) in files(&input) {
             std::fs::write(directory.path().join(name), change(text)).unwrap();
         }
@@ -149,7 +150,8 @@ impl Drop for Envoy {
     }
 }
 
-fn make_secret(directory: &Path, number: u32, client: &Pair, ca: &str) {
+/// The mounted Secret, as the kubelet makes it.
+pub fn make_secret(directory: &Path, number: u32, client: &Pair, ca: &str) {
     let mounted = directory.join("tls");
     let data = mounted.join(format!("..{number}"));
     std::fs::create_dir_all(&data).unwrap();

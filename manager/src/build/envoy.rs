@@ -1,54 +1,63 @@
-//! The Envoys of one tenant: Deployment, bootstrap, ServiceAccount and disruption budget.
+//! The Envoys of one fleet: Deployment or DaemonSet, bootstrap, ServiceAccount, disruption budget and NetworkPolicy.
 //!
 //! They belong to a tenant whose traffic they carry, so they get nothing they do not need: no token, no
 //! capability, no write access, no user of their own.
 
-use std::collections::BTreeMap;
+mod pod;
 
-use api::v1alpha1::ContainerResources;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
-use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
-    HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    ServiceAccount, SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, Deployment, DeploymentSpec, DeploymentStrategy,
+    RollingUpdateDaemonSet, RollingUpdateDeployment,
 };
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use l4_xds::bootstrap::{BOOTSTRAP_FILE, BootstrapInput};
-use l4_xds::ports::envoy::READINESS;
+use l4_xds::bootstrap::BootstrapInput;
 
-use super::{component, labels, object_meta};
-use crate::settings::EnvoyFleet;
+use super::{network_policy, object_meta};
+use crate::fleet::FleetId;
+use crate::settings::TenantSettings;
 
-/// Name of the Deployment, ConfigMap, ServiceAccount and disruption budget.
-pub const NAME: &str = "envoy";
-/// Secret with the fleet's client certificate.
-pub const CERTIFICATE_SECRET: &str = "envoy-xds-tls";
 /// Annotation of the pods that changes with the bootstrap: Envoy reads that only when it starts.
 pub const BOOTSTRAP_HASH: &str = "kubelb.k8c.io/bootstrap-hash";
+/// Annotation of a Deployment or DaemonSet that nobody needs any more: when it goes, RFC 3339.
+pub const UNNEEDED_UNTIL: &str = "kubelb.k8c.io/unneeded-until";
 
-/// How long Envoy goes on serving after it left the Service's endpoints: until every kube-proxy knows.
-const LEAVE_SECONDS: i64 = 10;
-/// How long listeners that are taken away go on with the connections they have.
-const DRAIN_SECONDS: i64 = 30;
-const USER: i64 = 65_532;
+/// What runs the Envoys of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkloadKind {
+    /// So many, somewhere.
+    Deployment,
+    /// One on each node.
+    DaemonSet,
+}
 
 /// What a fleet is made from.
 #[derive(Debug, Clone)]
 pub struct Fleet<'a> {
+    /// Which one.
+    pub id: &'a FleetId,
     /// Name of the Tenant.
     pub tenant: &'a str,
     /// Its namespace on the hub.
     pub namespace: &'a str,
     /// Settings.
-    pub settings: &'a EnvoyFleet,
+    pub settings: &'a TenantSettings,
+    /// The manager's namespace.
+    pub manager_namespace: &'a str,
     /// Image where the settings name none.
     pub default_image: &'a str,
     /// Where the control plane is.
     pub bootstrap: &'a BootstrapInput,
+    /// What runs the Envoys. Two, while one takes over from the other.
+    pub kinds: &'a BTreeSet<WorkloadKind>,
+    /// When it goes, where nobody needs it.
+    pub unneeded_until: Option<Timestamp>,
 }
 
 /// Every object of a fleet but its certificate.
@@ -58,52 +67,105 @@ pub struct FleetObjects {
     pub service_account: ServiceAccount,
     /// The bootstrap.
     pub config_map: ConfigMap,
-    /// The Envoys.
-    pub deployment: Deployment,
-    /// Only where there is more than one: with one it would block every drain of its node.
+    /// The Envoys, so many of them.
+    pub deployment: Option<Deployment>,
+    /// The Envoys, one on each node.
+    pub daemon_set: Option<DaemonSet>,
+    /// Only where there is more than one: with one it would block every drain of its node. A node that is drained keeps
+    /// the pods of DaemonSets anyway.
     pub disruption_budget: Option<PodDisruptionBudget>,
+    /// Who may reach them, and what they may reach, where that is wanted.
+    pub network_policy: Option<NetworkPolicy>,
 }
 
-/// Labels that the pods carry and Services select.
-#[must_use]
-pub fn selector(tenant: &str) -> BTreeMap<String, String> {
-    labels(tenant, component::ENVOY)
+impl Fleet<'_> {
+    fn name(&self) -> String {
+        self.id.name(self.namespace)
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.id.labels(self.tenant, self.namespace)
+    }
+
+    fn selector(&self) -> LabelSelector {
+        LabelSelector {
+            match_labels: Some(self.labels()),
+            ..LabelSelector::default()
+        }
+    }
+
+    fn meta(&self) -> ObjectMeta {
+        ObjectMeta {
+            annotations: self.id.annotations(),
+            ..object_meta(self.namespace, &self.name(), self.labels())
+        }
+    }
+
+    fn workload_meta(&self) -> ObjectMeta {
+        let mut meta = self.meta();
+        if let Some(until) = self.unneeded_until {
+            let annotations = meta.annotations.get_or_insert_default();
+            annotations.insert(UNNEEDED_UNTIL.to_owned(), until.to_string());
+        }
+        meta
+    }
+
+    fn files(&self) -> BTreeMap<String, String> {
+        let input = BootstrapInput {
+            max_connections: self.settings.envoy.max_connections,
+            max_heap_bytes: self.settings.envoy.max_heap_bytes,
+            ..self.bootstrap.clone()
+        };
+        let files = l4_xds::bootstrap::files(&input).into_iter();
+        files.map(|(name, text)| (name.to_owned(), text)).collect()
+    }
 }
 
 /// Builds them.
 #[must_use]
 pub fn objects(fleet: &Fleet<'_>) -> FleetObjects {
-    let meta = || object_meta(fleet.namespace, NAME, labels(fleet.tenant, component::ENVOY));
-    let files: BTreeMap<String, String> = l4_xds::bootstrap::files(fleet.bootstrap)
-        .into_iter()
-        .map(|(name, text)| (name.to_owned(), text))
-        .collect();
+    let files = fleet.files();
     let hash = hash_of(&files);
-    let replicas = fleet.settings.replicas;
+    let runs = |kind| fleet.kinds.contains(&kind);
     FleetObjects {
         service_account: ServiceAccount {
-            metadata: meta(),
+            metadata: fleet.meta(),
             automount_service_account_token: Some(false),
             ..ServiceAccount::default()
         },
         config_map: ConfigMap {
-            metadata: meta(),
+            metadata: fleet.meta(),
             data: Some(files),
             ..ConfigMap::default()
         },
-        deployment: Deployment {
-            metadata: meta(),
-            spec: Some(deployment(fleet, hash)),
+        deployment: runs(WorkloadKind::Deployment).then(|| Deployment {
+            metadata: fleet.workload_meta(),
+            spec: Some(deployment(fleet, &hash)),
             ..Deployment::default()
-        },
-        disruption_budget: (replicas > 1).then(|| PodDisruptionBudget {
-            metadata: meta(),
-            spec: Some(PodDisruptionBudgetSpec {
-                max_unavailable: Some(IntOrString::Int(1)),
-                selector: Some(label_selector(fleet.tenant)),
-                ..PodDisruptionBudgetSpec::default()
-            }),
-            ..PodDisruptionBudget::default()
+        }),
+        daemon_set: runs(WorkloadKind::DaemonSet).then(|| DaemonSet {
+            metadata: fleet.workload_meta(),
+            spec: Some(daemon_set(fleet, &hash)),
+            ..DaemonSet::default()
+        }),
+        disruption_budget: (runs(WorkloadKind::Deployment) && fleet.settings.envoy.replicas > 1).then(|| {
+            PodDisruptionBudget {
+                metadata: fleet.meta(),
+                spec: Some(PodDisruptionBudgetSpec {
+                    max_unavailable: Some(IntOrString::Int(1)),
+                    selector: Some(fleet.selector()),
+                    ..PodDisruptionBudgetSpec::default()
+                }),
+                ..PodDisruptionBudget::default()
+            }
+        }),
+        network_policy: fleet.settings.envoy.network_policy.then(|| NetworkPolicy {
+            metadata: fleet.meta(),
+            spec: Some(network_policy::spec(
+                fleet.selector(),
+                fleet.manager_namespace,
+                &fleet.settings.endpoint_policy,
+            )),
         }),
     }
 }
@@ -116,17 +178,10 @@ fn hash_of(files: &BTreeMap<String, String>) -> String {
     api::names::identity_hash(&parts)
 }
 
-fn label_selector(tenant: &str) -> LabelSelector {
-    LabelSelector {
-        match_labels: Some(selector(tenant)),
-        ..LabelSelector::default()
-    }
-}
-
-fn deployment(fleet: &Fleet<'_>, bootstrap_hash: String) -> DeploymentSpec {
+fn deployment(fleet: &Fleet<'_>, bootstrap_hash: &str) -> DeploymentSpec {
     DeploymentSpec {
-        replicas: Some(fleet.settings.replicas),
-        selector: label_selector(fleet.tenant),
+        replicas: Some(fleet.settings.envoy.replicas),
+        selector: fleet.selector(),
         // A new Envoy is ready before an old one leaves: a rollout must not cost capacity.
         strategy: Some(DeploymentStrategy {
             type_: Some("RollingUpdate".to_owned()),
@@ -135,224 +190,76 @@ fn deployment(fleet: &Fleet<'_>, bootstrap_hash: String) -> DeploymentSpec {
                 max_unavailable: Some(IntOrString::Int(0)),
             }),
         }),
-        template: PodTemplateSpec {
-            metadata: Some(ObjectMeta {
-                labels: Some(selector(fleet.tenant)),
-                annotations: Some(BTreeMap::from([(BOOTSTRAP_HASH.to_owned(), bootstrap_hash)])),
-                ..ObjectMeta::default()
-            }),
-            spec: Some(pod(fleet)),
-        },
+        template: template(fleet, bootstrap_hash),
         ..DeploymentSpec::default()
     }
 }
 
-fn pod(fleet: &Fleet<'_>) -> PodSpec {
-    PodSpec {
-        containers: vec![container(fleet)],
-        service_account_name: Some(NAME.to_owned()),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(LEAVE_SECONDS + DRAIN_SECONDS),
-        node_selector: fleet.settings.node_selector.clone(),
-        tolerations: tolerations(fleet),
-        topology_spread_constraints: Some(
-            ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
-                .map(|key| spread(fleet.tenant, key))
-                .to_vec(),
-        ),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
+fn daemon_set(fleet: &Fleet<'_>, bootstrap_hash: &str) -> DaemonSetSpec {
+    DaemonSetSpec {
+        selector: fleet.selector(),
+        // As with a Deployment: on each node the new one is ready first.
+        update_strategy: Some(DaemonSetUpdateStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDaemonSet {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
             }),
-            ..PodSecurityContext::default()
         }),
-        volumes: Some(vec![
-            Volume {
-                name: "config".to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: NAME.to_owned(),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
-            },
-            Volume {
-                name: "tls".to_owned(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: Some(CERTIFICATE_SECRET.to_owned()),
-                    default_mode: Some(0o440),
-                    ..SecretVolumeSource::default()
-                }),
-                ..Volume::default()
-            },
-        ]),
-        ..PodSpec::default()
+        template: template(fleet, bootstrap_hash),
+        ..DaemonSetSpec::default()
     }
 }
 
-/// Preferred, not required: a hub with one node still runs them all.
-fn spread(tenant: &str, topology_key: &str) -> TopologySpreadConstraint {
-    TopologySpreadConstraint {
-        max_skew: 1,
-        topology_key: topology_key.to_owned(),
-        when_unsatisfiable: "ScheduleAnyway".to_owned(),
-        label_selector: Some(label_selector(tenant)),
-        ..TopologySpreadConstraint::default()
-    }
-}
-
-/// Those that cannot be read are left out; the Config says so in its condition.
-fn tolerations(fleet: &Fleet<'_>) -> Option<Vec<Toleration>> {
-    let read = |raw: &api::v1alpha1::RawObject| serde_json::from_value(raw.0.clone()).ok();
-    let all: Vec<Toleration> = fleet.settings.tolerations.iter().filter_map(read).collect();
-    (!all.is_empty()).then_some(all)
-}
-
-fn container(fleet: &Fleet<'_>) -> Container {
-    let port = |name: &str| IntOrString::String(name.to_owned());
-    Container {
-        name: "envoy".to_owned(),
-        image: Some(
-            fleet
-                .settings
-                .image
-                .clone()
-                .unwrap_or_else(|| fleet.default_image.to_owned()),
-        ),
-        args: Some(args(fleet)),
-        env: Some(vec![EnvVar {
-            name: "POD_NAME".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    field_path: "metadata.name".to_owned(),
-                    api_version: Some("v1".to_owned()),
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
-        ports: Some(vec![ContainerPort {
-            name: Some("readiness".to_owned()),
-            container_port: i32::from(READINESS),
-            protocol: Some("TCP".to_owned()),
-            ..ContainerPort::default()
-        }]),
-        readiness_probe: Some(Probe {
-            http_get: Some(HTTPGetAction {
-                path: Some("/ready".to_owned()),
-                port: port("readiness"),
-                ..HTTPGetAction::default()
-            }),
-            // A tenant's first Service waits for this; one slow answer takes no Envoy out.
-            period_seconds: Some(1),
-            timeout_seconds: Some(3),
-            failure_threshold: Some(10),
-            ..Probe::default()
+fn template(fleet: &Fleet<'_>, bootstrap_hash: &str) -> PodTemplateSpec {
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(fleet.labels()),
+            annotations: Some(BTreeMap::from([(
+                BOOTSTRAP_HASH.to_owned(),
+                bootstrap_hash.to_owned(),
+            )])),
+            ..ObjectMeta::default()
         }),
-        lifecycle: Some(Lifecycle {
-            pre_stop: Some(LifecycleHandler {
-                sleep: Some(SleepAction {
-                    seconds: LEAVE_SECONDS,
-                }),
-                ..LifecycleHandler::default()
-            }),
-            ..Lifecycle::default()
-        }),
-        resources: Some(resources(fleet.settings.resources.as_ref())),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
-        volume_mounts: Some(vec![
-            mount("config", &fleet.bootstrap.config_directory),
-            mount("tls", &fleet.bootstrap.certificate_directory),
-        ]),
-        ..Container::default()
-    }
-}
-
-fn args(fleet: &Fleet<'_>) -> Vec<String> {
-    let config = format!("{}/{BOOTSTRAP_FILE}", fleet.bootstrap.config_directory);
-    let drain = DRAIN_SECONDS.to_string();
-    [
-        "-c",
-        &config,
-        "--service-node",
-        "$(POD_NAME)",
-        "--service-cluster",
-        fleet.namespace,
-    ]
-    .into_iter()
-    .chain([
-        "--drain-time-s",
-        &drain,
-        "--log-level",
-        "warn",
-        "--disable-hot-restart",
-    ])
-    .map(str::to_owned)
-    .collect()
-}
-
-fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: Some(true),
-        ..VolumeMount::default()
-    }
-}
-
-fn resources(settings: Option<&ContainerResources>) -> ResourceRequirements {
-    let quantities = |map: &BTreeMap<String, String>| {
-        map.iter()
-            .map(|(name, amount)| (name.clone(), Quantity(amount.clone())))
-            .collect::<BTreeMap<_, _>>()
-    };
-    let small =
-        || BTreeMap::from([("cpu", "10m"), ("memory", "64Mi")].map(|(k, v)| (k.to_owned(), v.to_owned())));
-    let requests = settings.and_then(|s| s.requests.clone()).unwrap_or_else(small);
-    ResourceRequirements {
-        requests: Some(quantities(&requests)),
-        limits: settings.and_then(|s| s.limits.as_ref()).map(quantities),
-        claims: None,
+        spec: Some(pod::spec(fleet)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use api::v1alpha1::{ConfigSpec, Tenant, TenantSpec};
+    use serde_json::json;
 
-    fn built(replicas: i32) -> FleetObjects {
+    use super::*;
+    use crate::settings::merge;
+
+    const DEPLOYMENT: &[WorkloadKind] = &[WorkloadKind::Deployment];
+
+    fn built_with(id: &FleetId, config: serde_json::Value, kinds: &[WorkloadKind]) -> FleetObjects {
         let server_name = "kubelb-manager-xds.kubelb.svc";
         let bootstrap = BootstrapInput::new(
             server_name,
             18000.try_into().unwrap(),
             server_name.parse().unwrap(),
         );
+        let config: ConfigSpec = serde_json::from_value(config).unwrap();
+        let config = api::v1alpha1::Config::new("default", config);
         objects(&Fleet {
+            id,
             tenant: "a",
             namespace: "tenant-a",
-            settings: &EnvoyFleet {
-                replicas,
-                image: None,
-                node_selector: None,
-                tolerations: vec![],
-                resources: None,
-            },
+            settings: &merge(&Tenant::new("a", TenantSpec::default()), Some(&config), "kubelb"),
+            manager_namespace: "kubelb",
             default_image: "envoy:1",
             bootstrap: &bootstrap,
+            kinds: &kinds.iter().copied().collect(),
+            unneeded_until: None,
         })
+    }
+
+    fn built(replicas: i32) -> FleetObjects {
+        let config = json!({"envoyProxy": {"replicas": replicas}});
+        built_with(&FleetId::Shared, config, DEPLOYMENT)
     }
 
     #[test]
@@ -361,9 +268,55 @@ mod tests {
             service_account,
             config_map: _,
             deployment,
+            daemon_set,
             disruption_budget,
+            network_policy,
         } = built(2);
+        assert_eq!((daemon_set, network_policy), (None, None));
         insta::assert_yaml_snapshot!((service_account, deployment, disruption_budget));
+    }
+
+    #[test]
+    fn the_envoys_of_one_load_balancer_have_names_labels_and_a_certificate_of_their_own() {
+        let web = FleetId::Dedicated("web".into());
+        let FleetObjects {
+            service_account,
+            config_map,
+            deployment,
+            daemon_set: _,
+            disruption_budget,
+            network_policy: _,
+        } = built_with(&web, json!({}), DEPLOYMENT);
+        let spec = deployment.as_ref().and_then(|d| d.spec.clone()).unwrap();
+        let pod = spec.template.spec.unwrap();
+        insta::assert_yaml_snapshot!((
+            service_account.metadata,
+            config_map.metadata,
+            deployment.unwrap().metadata,
+            disruption_budget,
+            spec.selector,
+            pod.volumes,
+            pod.containers[0].args.clone(),
+        ));
+    }
+
+    #[test]
+    fn a_daemon_set_replaces_one_envoy_after_the_other_and_needs_no_disruption_budget() {
+        let config = json!({"envoyProxy": {"useDaemonset": true, "replicas": 2,
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "edge", "operator": "Exists"}]}]}}},
+            "gracefulShutdown": {"drainSeconds": 120}}});
+        let built = built_with(&FleetId::Shared, config, &[WorkloadKind::DaemonSet]);
+        assert_eq!((built.deployment, built.disruption_budget), (None, None));
+        let spec = built.daemon_set.and_then(|set| set.spec).unwrap();
+        let pod = spec.template.spec.unwrap();
+        insta::assert_yaml_snapshot!((
+            spec.update_strategy,
+            pod.affinity,
+            pod.termination_grace_period_seconds,
+            pod.containers[0].lifecycle.clone(),
+            pod.containers[0].args.clone(),
+        ));
     }
 
     #[test]
@@ -372,13 +325,44 @@ mod tests {
     }
 
     #[test]
+    fn a_network_policy_lets_clients_in_and_envoys_out_to_the_tenants_ranges() {
+        let config = json!({"endpointCIDRs": ["192.0.2.0/24", "2001:db8::/32"],
+            "deniedEndpointCIDRs": ["192.0.2.128/25", "10.0.0.0/8"],
+            "envoyProxy": {"networkPolicy": {"enabled": true}}});
+        insta::assert_yaml_snapshot!(built_with(&FleetId::Shared, config, DEPLOYMENT).network_policy);
+    }
+
+    #[test]
     fn pods_roll_when_the_bootstrap_changes_and_only_then() {
         let hash = |fleet: &FleetObjects| {
-            let template = fleet.deployment.spec.clone().unwrap().template;
+            let deployment = fleet.deployment.clone().unwrap();
+            let template = deployment.spec.unwrap().template;
             template.metadata.unwrap().annotations.unwrap()[BOOTSTRAP_HASH].clone()
         };
         assert_eq!(hash(&built(1)), hash(&built(5)));
-        let files = BTreeMap::from([("envoy.json".to_owned(), "{}".to_owned())]);
-        assert_ne!(hash_of(&files), hash(&built(1)));
+        let limited = json!({"envoyProxy": {"overloadManager": {"maxActiveDownstreamConnections": 9}}});
+        let limited = built_with(&FleetId::Shared, limited, DEPLOYMENT);
+        assert_ne!(hash(&limited), hash(&built(1)));
+    }
+
+    #[test]
+    fn that_nobody_needs_it_is_recorded_on_the_workload_and_rolls_nothing() {
+        let mut needed = built(1);
+        let bootstrap = BootstrapInput::new("xds", 18000.try_into().unwrap(), "xds".parse().unwrap());
+        let settings = merge(&Tenant::new("a", TenantSpec::default()), None, "kubelb");
+        let given_up = objects(&Fleet {
+            id: &FleetId::Shared,
+            tenant: "a",
+            namespace: "tenant-a",
+            settings: &settings,
+            manager_namespace: "kubelb",
+            default_image: "envoy:1",
+            bootstrap: &bootstrap,
+            kinds: &BTreeSet::from([WorkloadKind::Deployment]),
+            unneeded_until: Timestamp::from_second(0).ok(),
+        });
+        let annotations = given_up.deployment.unwrap().metadata.annotations.unwrap();
+        assert_eq!(annotations[UNNEEDED_UNTIL], "1970-01-01T00:00:00Z");
+        assert_eq!(needed.deployment.take().unwrap().metadata.annotations, None);
     }
 }

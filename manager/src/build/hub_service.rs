@@ -13,10 +13,14 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use super::{component, envoy, labels, object_meta, owner_reference};
+use super::{component, labels, object_meta, owner_reference};
+use crate::fleet::FleetId;
 
 /// Tells external-dns which name the Service's address shall have.
 pub const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
+
+/// Annotation of a hub Service in the manager's namespace: the tenant's namespace, where its LoadBalancer is.
+pub const TENANT_NAMESPACE: &str = "kubelb.k8c.io/tenant-namespace";
 
 /// The class that we asked for when the Service was made.
 pub const CLASS_ASKED: &str = "kubelb.k8c.io/load-balancer-class";
@@ -45,8 +49,12 @@ pub struct HubPort {
 pub struct HubService<'a> {
     /// Name of the Tenant.
     pub tenant: &'a str,
+    /// Where it goes: a Service selects pods of its own namespace only.
+    pub namespace: &'a str,
     /// The LoadBalancer it serves.
     pub load_balancer: &'a LoadBalancer,
+    /// Whose Envoys it sends to: this field is the record of it.
+    pub fleet: &'a FleetId,
     /// Its ports.
     pub ports: &'a [HubPort],
     /// `loadBalancerClass`, from Tenant or Config.
@@ -62,25 +70,34 @@ pub struct HubService<'a> {
 pub fn service(input: &HubService<'_>) -> Service {
     let HubService {
         tenant,
+        namespace,
         load_balancer: lb,
+        fleet,
         ports,
         class,
         allocate_node_ports,
         annotations,
     } = input;
-    let namespace = lb.namespace().unwrap_or_default();
+    let home = lb.namespace().unwrap_or_default();
     let external = lb.spec.type_ == LoadBalancerType::LoadBalancer;
     let mut all_labels = labels(tenant, component::LOAD_BALANCER);
     if meta::is_label_value(&lb.name_any()) {
         all_labels.insert(meta::LOAD_BALANCER_LABEL.to_owned(), lb.name_any());
     }
-    let mut metadata = object_meta(&namespace, &name(&namespace, &lb.name_any()), all_labels);
+    let mut metadata = object_meta(namespace, &name(&home, &lb.name_any()), all_labels);
     let mut annotations = with_origin(annotations, lb);
+    let is_at_home = home == *namespace;
+    if !is_at_home {
+        annotations.insert(TENANT_NAMESPACE.to_owned(), home);
+    }
     if let Some(class) = class.filter(|_| external) {
         annotations.insert(CLASS_ASKED.to_owned(), class.to_owned());
     }
     metadata.annotations = Some(annotations).filter(|a| !a.is_empty());
-    metadata.owner_references = owner_reference(*lb).map(|owner| vec![owner]);
+    // An owner elsewhere is no owner: the garbage collector would take the Service for an orphan.
+    metadata.owner_references = owner_reference(*lb)
+        .filter(|_| is_at_home)
+        .map(|owner| vec![owner]);
     Service {
         metadata,
         spec: Some(ServiceSpec {
@@ -91,7 +108,7 @@ pub fn service(input: &HubService<'_>) -> Service {
             load_balancer_source_ranges: Some(source_ranges(lb))
                 .filter(|ranges| external && !ranges.is_empty()),
             ip_family_policy: ip_family_policy(lb).map(str::to_owned),
-            selector: Some(envoy::selector(tenant)),
+            selector: Some(fleet.labels(tenant, namespace)),
             ports: Some(service_ports(ports)),
             ..ServiceSpec::default()
         }),
@@ -209,6 +226,12 @@ fn is_port_name(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// The tenant's namespace that a hub Service in the manager's namespace is for.
+#[must_use]
+pub fn tenant_namespace(service: &Service) -> Option<&str> {
+    service.annotations().get(TENANT_NAMESPACE).map(String::as_str)
+}
+
 /// Envoy's ports that a live hub Service records, by protocol and client port.
 #[must_use]
 pub fn recorded_ports(service: &Service) -> BTreeMap<(Protocol, u16), u16> {
@@ -263,7 +286,9 @@ mod tests {
     fn built(lb: &LoadBalancer, ports: &[HubPort], class: Option<&str>) -> Service {
         service(&HubService {
             tenant: "a",
+            namespace: "tenant-a",
             load_balancer: lb,
+            fleet: &FleetId::Shared,
             ports,
             class,
             allocate_node_ports: false,
@@ -278,6 +303,21 @@ mod tests {
             port("", 53, Protocol::UDP, 10001),
         ];
         insta::assert_yaml_snapshot!(built(&lb("LoadBalancer"), &ports, Some("metallb")));
+    }
+
+    #[test]
+    fn in_the_managers_namespace_it_names_the_tenants_and_has_no_owner() {
+        let built = service(&HubService {
+            tenant: "a",
+            namespace: "kubelb",
+            load_balancer: &lb("LoadBalancer"),
+            fleet: &FleetId::Global,
+            ports: &[port("http", 80, Protocol::TCP, 10000)],
+            class: None,
+            allocate_node_ports: false,
+            annotations: BTreeMap::new(),
+        });
+        insta::assert_yaml_snapshot!((built.metadata, built.spec.unwrap().selector));
     }
 
     #[test]

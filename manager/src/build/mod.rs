@@ -3,6 +3,7 @@
 pub mod credential;
 pub mod envoy;
 pub mod hub_service;
+pub mod network_policy;
 pub mod tenant;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,10 @@ pub mod component {
     pub const TENANT: &str = "tenant";
     /// The tenant's L4 Envoys.
     pub const ENVOY: &str = "envoy";
+    /// L4 Envoys of one LoadBalancer.
+    pub const DEDICATED_ENVOY: &str = "dedicated-envoy";
+    /// L4 Envoys of all tenants.
+    pub const GLOBAL_ENVOY: &str = "global-envoy";
     /// The hub Service of one LoadBalancer.
     pub const LOAD_BALANCER: &str = "load-balancer";
     /// What was made from a Route.

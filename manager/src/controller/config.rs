@@ -7,7 +7,7 @@ use controller_kit::driver::Outcome;
 use gateway_translator::{Kind, Resource};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::api::core::v1::{Affinity, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use serde_json::Value;
@@ -71,6 +71,10 @@ fn accepted(spec: &ConfigSpec) -> ConditionValue {
         if let Err(error) = serde_json::from_value::<Toleration>(toleration.0.clone()) {
             wrong.push(format!("envoyProxy.tolerations: {error}"));
         }
+    }
+    let affinity = spec.envoy_proxy.affinity.as_ref();
+    if let Some(Err(error)) = affinity.map(|raw| serde_json::from_value::<Affinity>(raw.0.clone())) {
+        wrong.push(format!("envoyProxy.affinity: {error}"));
     }
     if wrong.is_empty() {
         ConditionValue::new(
@@ -209,6 +213,7 @@ mod tests {
             denied_endpoint_cidrs: vec!["10.0.0.0/33".into()],
             envoy_proxy: api::v1alpha1::EnvoyProxySettings {
                 tolerations: vec![RawObject(json!({"key": 1}))],
+                affinity: Some(RawObject(json!({"nodeAffinity": "near"}))),
                 ..Default::default()
             },
             ..ConfigSpec::default()
@@ -220,10 +225,8 @@ mod tests {
             "{}",
             condition.message
         );
-        assert!(
-            condition.message.contains("envoyProxy.tolerations"),
-            "{}",
-            condition.message
-        );
+        for field in ["envoyProxy.tolerations", "envoyProxy.affinity"] {
+            assert!(condition.message.contains(field), "{}", condition.message);
+        }
     }
 }

@@ -4,6 +4,7 @@ use api::meta;
 use controller_kit::driver::Outcome;
 use kube::ResourceExt;
 
+use crate::build::hub_service;
 use crate::context::{Context, Error};
 use crate::triggers::FanOut;
 
@@ -18,9 +19,13 @@ pub fn run(ctx: &Context, fan_out: &FanOut) -> Result<Outcome, Error> {
                 ctx.triggers.tenant.trigger(tenant.name_any());
             }
         }
-        FanOut::LoadBalancers => all(ctx, |namespace| ctx.triggers.l4(namespace)),
+        FanOut::LoadBalancers => all(ctx, |namespace| {
+            ctx.triggers.l4(namespace);
+            ctx.triggers.report.trigger(namespace.to_owned());
+        }),
         FanOut::Routes => all(ctx, |namespace| ctx.triggers.route.trigger(namespace.to_owned())),
         FanOut::Report(name) => report(ctx, name),
+        FanOut::GlobalService(name) => global_service(ctx, name),
     }
     Ok(Outcome::done())
 }
@@ -42,5 +47,18 @@ fn report(ctx: &Context, name: &str) {
         None => all(ctx, |namespace| {
             ctx.triggers.load_balancer.trigger(namespace.to_owned())
         }),
+    }
+}
+
+/// Likewise.
+fn global_service(ctx: &Context, name: &str) {
+    let look = |namespace: &str| {
+        ctx.triggers.load_balancer.trigger(namespace.to_owned());
+        ctx.triggers.report.trigger(namespace.to_owned());
+    };
+    let found = ctx.stores.services.get(&ctx.options.namespace, name);
+    match found.as_deref().and_then(hub_service::tenant_namespace) {
+        Some(namespace) => look(namespace),
+        None => all(ctx, look),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod fan_out;
+pub mod global;
 pub mod load_balancer;
 pub mod pki;
 pub mod report;

@@ -15,14 +15,17 @@ use controller_kit::apply::{apply, delete};
 use controller_kit::diff::needs_apply;
 use controller_kit::driver::Outcome;
 use controller_kit::object::Object;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use l4_xds::cache::FleetKey;
 use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::build::{component, labels, object_meta};
+use super::load_balancer::arrival::{self, Arrivals, Contents, Crews, Seat, Seats};
+use super::load_balancer::moves::Place;
+use super::load_balancer::sites::Sites;
+use crate::build::{component, hub_service, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
 use crate::controller::load_balancer::status::is_acknowledged;
 use crate::xds::Served;
@@ -30,6 +33,8 @@ use crate::xds::Served;
 /// Annotation: the replica that heard it.
 pub const REPLICA: &str = "kubelb.k8c.io/replica";
 const KEY: &str = "report.json";
+/// Key beside it, while load balancers move: which Envoys have them.
+const ARRIVALS_KEY: &str = "arrivals.json";
 
 /// What one load balancer's Envoys said about the content that is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,23 +115,24 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     if ctx.leads() {
         return clear(ctx, namespace).await;
     }
-    let served = ctx.snapshots.served(namespace);
     let live = ctx
         .stores
         .config_maps
         .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
-    let said = heard_here(ctx, namespace);
+    let world = World::of(ctx, namespace);
+    let said = world.heard_here(ctx);
+    let arrivals = world.arrivals_here(ctx);
     let before = live.as_deref().map(entries).unwrap_or_default();
     let all = ctx.stores.load_balancers.in_namespace(namespace);
-    let entries = next(&before, &said, &served, &all);
+    let entries = next(&before, &said, &world.served(), &all);
     let live = live.as_deref().map(Object::typed).transpose()?;
-    if entries.is_empty() {
+    if entries.is_empty() && arrivals.is_empty() {
         if let Some(live) = live {
             delete(&ctx.client, &live).await?;
         }
         return Ok(Outcome::done());
     }
-    let desired = Object::typed(&config_map(ctx, namespace, &entries))?;
+    let desired = Object::typed(&config_map(ctx, namespace, &entries, &arrivals))?;
     if live.is_none_or(|live| needs_apply(desired.value(), live.value())) {
         apply(&ctx.client, FIELD_MANAGER, &desired).await?;
     }
@@ -145,45 +151,99 @@ async fn clear(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     Ok(Outcome::done())
 }
 
+/// What Envoys of a namespace say, on all replicas.
+#[derive(Debug, Clone, Default)]
+pub struct Merged {
+    /// The word of those that clients reach, about each load balancer.
+    pub reports: Reports,
+    /// LoadBalancers that the fleet which they are to move to has, by name.
+    pub arrived: BTreeSet<String>,
+    /// What all of this is about.
+    pub contents: Contents,
+}
+
 /// What all replicas heard about a namespace.
 #[must_use]
-pub fn merged(ctx: &Context, namespace: &str) -> Reports {
-    let mut all = heard_here(ctx, namespace);
+pub fn merged(ctx: &Context, namespace: &str) -> Merged {
+    let world = World::of(ctx, namespace);
+    let mut reports = world.heard_here(ctx);
+    let mut arrivals = vec![world.arrivals_here(ctx)];
     for map in about(ctx, namespace) {
         let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
         if replica != ctx.options.replica && is_alive(ctx, &replica) {
-            add(&mut all, namespace, entries(&map));
+            add(&mut reports, namespace, entries(&map));
+            arrivals.push(read(&map, ARRIVALS_KEY));
         }
     }
-    all
+    Merged {
+        reports,
+        arrived: arrival::arrived(&world.seats, &world.contents, &arrivals, &world.crews),
+        contents: world.contents,
+    }
 }
 
-/// What the Envoys of a namespace said to this replica. One that starts, or is on its way out, may acknowledge
-/// what no client of it will ever see.
-fn heard_here(ctx: &Context, namespace: &str) -> Reports {
-    let Ok(fleet) = namespace.parse::<FleetKey>() else {
-        return Reports::new();
-    };
-    let pods = ctx.stores.envoy_pods.in_namespace(namespace);
-    let serving: BTreeSet<String> = (pods.iter().filter(|pod| takes_clients(pod)))
-        .map(|pod| pod.name_any())
-        .collect();
-    let said = ctx.reports.subscribe();
-    let said = said.borrow();
-    let voices = said.fleets.get(&fleet).map(|fleet| &fleet.load_balancers);
-    (voices.into_iter().flatten())
-        .map(|(id, voices)| (id.clone(), voices.of(|node| serving.contains(node.as_str()))))
-        .collect()
+/// Who serves what in a namespace. One that starts, or is on its way out, may acknowledge what no client of it will ever
+/// see, and so may a fleet that does not serve yet, or not any more.
+#[derive(Debug, Default)]
+struct World {
+    seats: Seats,
+    crews: Crews,
+    contents: Contents,
 }
 
-/// As the hub's Services see it: ready, and not going.
-fn takes_clients(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref());
-    let mut conditions = conditions.unwrap_or_default().iter();
-    pod.metadata.deletion_timestamp.is_none() && conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+impl World {
+    fn of(ctx: &Context, namespace: &str) -> Self {
+        let Some(settings) = ctx.owner(namespace).and_then(|owner| owner.settings) else {
+            return Self::default();
+        };
+        let (services, hub) = (&ctx.stores.services, ctx.options.namespace.as_str());
+        let load_balancers = ctx.stores.load_balancers.in_namespace(namespace);
+        let seats = load_balancers.iter().filter_map(|lb| {
+            let id = LoadBalancerId::new(namespace, lb.name_any()).ok()?;
+            let name = hub_service::name(namespace, id.name());
+            let (here, there) = (services.get(namespace, &name), services.get(hub, &name));
+            let (here, there) = (here.as_deref(), there.as_deref());
+            let place = Place::of(settings.topology, id.name(), here);
+            let sites = Sites::of(settings.topology, lb, here, there);
+            Some((id, Seat::of(&place, &sites)))
+        });
+        let pods = |namespace| ctx.stores.envoy_pods.in_namespace(namespace);
+        let (own, global) = (pods(namespace), pods(hub));
+        Self {
+            seats: seats.collect(),
+            crews: Crews::of(own.iter().chain(&global).map(Arc::as_ref)),
+            contents: ctx.snapshots.contents(namespace),
+        }
+    }
+
+    /// What clients are served.
+    fn served(&self) -> BTreeMap<LoadBalancerId, Served> {
+        let served = |(id, seat): (&LoadBalancerId, &Seat)| {
+            let served = self.contents.at(&seat.serving, id)?;
+            Some((id.clone(), served.clone()))
+        };
+        self.seats.iter().filter_map(served).collect()
+    }
+
+    /// What the Envoys that clients reach said to this replica.
+    fn heard_here(&self, ctx: &Context) -> Reports {
+        let said = ctx.reports.subscribe();
+        let said = said.borrow();
+        let heard = |(id, seat): (&LoadBalancerId, &Seat)| {
+            let fleet = said.fleets.get(&seat.serving.key(id.namespace()).ok()?)?;
+            let crew = self.crews.of_fleet(&seat.serving, id.namespace());
+            let voices = fleet.load_balancers.get(id)?;
+            Some((id.clone(), voices.of(|node| crew.contains(node.as_str()))))
+        };
+        self.seats.iter().filter_map(heard).collect()
+    }
+
+    /// Which Envoys of other fleets told this replica that they have what is to move to them.
+    fn arrivals_here(&self, ctx: &Context) -> Arrivals {
+        let said = ctx.reports.subscribe();
+        let said = said.borrow();
+        arrival::heard(&self.seats, &self.contents, &said.fleets, &self.crews)
+    }
 }
 
 fn add(all: &mut Reports, namespace: &str, entries: Entries) {
@@ -221,12 +281,16 @@ fn name(replica: &str, namespace: &str) -> String {
 }
 
 fn entries(map: &ConfigMap) -> Entries {
-    let text = map.data.as_ref().and_then(|data| data.get(KEY));
+    read(map, KEY)
+}
+
+fn read<T: DeserializeOwned + Default>(map: &ConfigMap, key: &str) -> T {
+    let text = map.data.as_ref().and_then(|data| data.get(key));
     text.and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()
 }
 
-fn config_map(ctx: &Context, namespace: &str, entries: &Entries) -> ConfigMap {
+fn config_map(ctx: &Context, namespace: &str, entries: &Entries, arrivals: &Arrivals) -> ConfigMap {
     let mut metadata = object_meta(
         &ctx.options.namespace,
         &name(&ctx.options.replica, namespace),
@@ -238,9 +302,14 @@ fn config_map(ctx: &Context, namespace: &str, entries: &Entries) -> ConfigMap {
         (meta::ORIGIN_NAMESPACE.to_owned(), namespace.to_owned()),
     ]));
     let text = serde_json::to_string(entries).unwrap_or_default();
+    let mut data = BTreeMap::from([(KEY.to_owned(), text)]);
+    if !arrivals.is_empty() {
+        let text = serde_json::to_string(arrivals).unwrap_or_default();
+        data.insert(ARRIVALS_KEY.to_owned(), text);
+    }
     ConfigMap {
         metadata,
-        data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
+        data: Some(data),
         ..ConfigMap::default()
     }
 }
@@ -329,19 +398,6 @@ mod tests {
         assert_eq!(published(recorded("False", "Pending", None)), news);
         assert_eq!(published(recorded("True", "Programmed", Some("v0"))), news);
         assert_eq!(published(recorded("True", "Programmed", None)), news);
-    }
-
-    #[test]
-    fn an_envoy_takes_clients_when_it_is_ready_and_not_going() {
-        let pod = |ready: &str, going: Option<&str>| -> Pod {
-            let pod = serde_json::json!({"metadata": {"name": "envoy-1", "deletionTimestamp": going},
-                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
-            serde_json::from_value(pod).unwrap()
-        };
-        assert!(takes_clients(&pod("True", None)));
-        assert!(!takes_clients(&pod("False", None)));
-        assert!(!takes_clients(&pod("True", Some("2026-01-01T00:00:00Z"))));
-        assert!(!takes_clients(&Pod::default()));
     }
 
     #[test]

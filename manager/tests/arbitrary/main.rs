@@ -9,12 +9,14 @@
 mod bootstrap;
 mod spec;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::v1alpha1::{Addresses, LoadBalancer, Tenant};
 use controller_kit::test_support::envoy_binary;
 use kubelb_manager::controller::load_balancer::assess::View;
-use kubelb_manager::controller::load_balancer::plan::plan;
+use kubelb_manager::controller::load_balancer::plan::{Known, plan};
+use kubelb_manager::controller::load_balancer::sites::Site;
 use kubelb_manager::settings::merge;
 use l4_xds::ports::PortRange;
 use l4_xds::{Frontend, Settings, translate};
@@ -38,6 +40,8 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
         load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
         addresses: vec![Arc::new(nodes)],
         services: Vec::new(),
+        global_services: Vec::new(),
+        workloads: Vec::new(),
         hostnames: Arc::default(),
         translation: Settings::default(),
     }
@@ -46,11 +50,15 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
 /// What Envoy gets once the hub Services are there, as the manager does it.
 fn served(load_balancers: Vec<LoadBalancer>) -> Vec<Frontend> {
     let mut view = view(load_balancers);
-    let desired = plan(&view, &view.assess(), &PortRange::default());
+    let known = Known {
+        arrived: &BTreeSet::new(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let desired = plan(&view, &view.assess(), &PortRange::default(), &known);
     view.services = desired.services.into_iter().map(Arc::new).collect();
     let all = view.assess();
     let accepted = all.iter().filter(|item| item.problem().is_none());
-    accepted.filter_map(|item| item.frontend()).collect()
+    accepted.filter_map(|item| item.frontend(Site::Tenant)).collect()
 }
 
 fn seeded(count: usize) -> Vec<LoadBalancer> {

@@ -117,6 +117,13 @@ impl Hub {
         assert!(result.is_ok(), "waited in vain for {what}: {:?}", self.writes());
     }
 
+    /// As somebody with kubectl would; here, to let time pass that is recorded.
+    pub fn annotate(&self, collection: &str, name: &str, key: &str, value: &str) {
+        let mut object = self.memory.get(&format!("{collection}/{name}")).unwrap();
+        object["metadata"]["annotations"][key] = json!(value);
+        self.memory.put(collection, object);
+    }
+
     /// As kubectl would.
     pub fn delete_tenant(&self, name: &str) {
         let mut object = self.memory.get(&format!("{OURS}/tenants/{name}")).unwrap();
@@ -174,10 +181,23 @@ impl Hub {
 
     /// A replica that never gets the lease.
     pub async fn follower(&self) -> Running {
+        let replica = FOLLOWER.to_owned();
+        self.run(self.never_leads(), Options { replica, ..options() })
+    }
+
+    /// Likewise, with a pod of its own, so that the one that leads believes it.
+    pub async fn second_replica(&self) -> Running {
+        let replica = FOLLOWER.to_owned();
+        let pod = json!({"metadata": {"name": replica}});
+        self.memory.put("/api/v1/namespaces/kubelb/pods", pod);
+        let options = Options { replica, ..options() };
+        self.run(self.never_leads(), options)
+    }
+
+    fn never_leads(&self) -> Leadership {
         let config = LeaseConfig::new("kubelb", "kubelb-manager", "other");
         let (_never_run, leadership) = Elector::new(self.api.client(), config).unwrap();
-        let replica = FOLLOWER.to_owned();
-        self.run(leadership, Options { replica, ..options() })
+        leadership
     }
 
     /// With the Gateway API switched off on the command line.

@@ -72,9 +72,11 @@ fn a_service_made_right_after_its_tenants_last_one_was_deleted_is_served() {
         .apply(&(echo::deployment(ns, "web", 1) + &service))
         .unwrap();
     is_served(tenant, ns);
-    // It is the tenant's last one, so the Envoys go with it. Only where the demo is applied they stay for that.
+    // It is the tenant's last one. Only where the demo is applied, the Envoys are needed for that, too.
     settled(&Fleet::LoadBalancers(tenant, ns));
     let name = || uid(tenant, &["service", "-n", ns, "web"]);
+    let envoys = || uid(hub, &["deployment", "-n", hub_namespace(tenant), "envoy"]);
+    let fleet = envoys();
 
     // One command deletes it and makes it again: the hub may not yet know of the one when it hears of the other.
     let last = name();
@@ -84,7 +86,7 @@ fn a_service_made_right_after_its_tenants_last_one_was_deleted_is_served() {
     assert_ne!(name(), last, "another Service of the same name");
     is_served(tenant, ns);
 
-    // The hub has just let it go, and its Envoys are about to.
+    // The hub has just let it go; its Envoys stay for the next one.
     let last = name();
     tenant
         .kubectl(&["delete", "service", "-n", ns, "web", "--timeout=30s"])
@@ -92,4 +94,5 @@ fn a_service_made_right_after_its_tenants_last_one_was_deleted_is_served() {
     gone(hub, &["loadbalancer", "-n", hub_namespace(tenant), &last]);
     tenant.apply(&service).unwrap();
     is_served(tenant, ns);
+    assert_eq!(envoys(), fleet, "the same Envoys");
 }

@@ -9,3 +9,4 @@ mod nodes;
 mod programmed;
 mod proxy_protocol;
 mod source_ranges;
+mod topologies;

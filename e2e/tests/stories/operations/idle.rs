@@ -34,6 +34,7 @@ fn idle_clusters_see_no_write_but_leases_and_the_heartbeat() {
         answered(&url, Some(&format!("{name}.example.com")));
     }
     let clusters = [hub, tenant, &lab.tenant_b];
+    no_fleet_is_about_to_go(hub);
     settled(&clusters);
     a_change_is_counted(hub, tenant, ns);
     settled(&clusters);
@@ -111,6 +112,20 @@ fn only_what_is_allowed(cluster: &Cluster, writes: &[Write]) {
         "in a minute {} got {heartbeats:?}",
         cluster.name
     );
+}
+
+/// A fleet that nobody needs goes a minute later, and that is a write: what an earlier story left has to be gone.
+fn no_fleet_is_about_to_go(hub: &Cluster) {
+    const UNTIL: &str = "kubelb.k8c.io/unneeded-until";
+    until("no fleet that is about to go", seconds(180), || {
+        let fleets = hub.list(&["deployments", "-A"]).map_err(|e| e.to_string())?;
+        let going = |fleet: &&Value| !fleet["metadata"]["annotations"][UNTIL].is_null();
+        match fleets.iter().find(going) {
+            None => Ok(()),
+            Some(fleet) => Err(fleet["metadata"].to_string()),
+        }
+    })
+    .unwrap();
 }
 
 /// Waits until ten seconds bring no write in any of the clusters.

@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use super::{hub_namespace, lab, text};
 
+/// Label that tells Envoys of a tenant's shared fleet from those of one LoadBalancer.
+pub const COMPONENT: &str = "kubelb.k8c.io/component";
+/// Its value for the former.
+pub const SHARED: &str = "envoy";
 const STATISTICS_PORT: u16 = 19001;
 /// What Envoy counts when a listener is taken from under its connections.
 const LOSSES: [&str; 4] = [
@@ -21,7 +25,7 @@ const DRAINING: [&str; 2] = ["total_listeners_draining", "total_filter_chains_dr
 
 /// Whose Envoys.
 pub enum Fleet<'a> {
-    /// Those of all LoadBalancers of a tenant; the story's own are in this namespace of the tenant.
+    /// The shared ones of all LoadBalancers of a tenant; the story's own are in this namespace of the tenant.
     LoadBalancers(&'a Cluster, &'a str),
     /// Those of a Gateway of a tenant, by namespace and name in the tenant.
     Gateway(&'a Cluster, &'a str, &'a str),
@@ -145,7 +149,7 @@ pub fn of_load_balancers(tenant: &Cluster) -> Result<Vec<Value>, String> {
         .hub
         .list(&["pods", "-n", hub_namespace(tenant)])
         .map_err(|e| e.to_string())?;
-    let is_ours = |pod: &Value| text(&pod["metadata"]["name"]).is_some_and(|name| name.starts_with("envoy-"));
+    let is_ours = |pod: &Value| pod["metadata"]["labels"][COMPONENT] == SHARED;
     Ok(pods.into_iter().filter(is_ours).collect())
 }
 

@@ -8,7 +8,7 @@ use e2e::traffic::Stream;
 use e2e::wait::{seconds, until};
 use serde_json::Value;
 
-use super::{Scratch, answered, hub_namespace, is_ready, lab, service_address, text};
+use super::{Scratch, answered, envoys, hub_namespace, is_ready, lab, service_address};
 
 /// Longest time that a story may take.
 const LIMIT: Duration = seconds(3600);
@@ -48,7 +48,7 @@ pub fn only_ready_envoys(tenant: &Cluster) {
 }
 
 fn is_envoy(pod: &Value) -> bool {
-    text(&pod["metadata"]["name"]).is_some_and(|name| name.starts_with("envoy-"))
+    pod["metadata"]["labels"][envoys::COMPONENT] == envoys::SHARED
 }
 
 /// A Service `web` in a namespace of the story's own, with its traffic.

@@ -1,6 +1,6 @@
 //! Writes what one tenant's L4 needs and removes what it does not need any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::meta;
@@ -11,16 +11,25 @@ use controller_kit::diff::plan as diff;
 use controller_kit::object::{Object, ObjectId};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use l4_xds::LoadBalancerId;
 
 use super::assess::View;
 use super::plan::Desired;
 use super::status::Refusal;
-use crate::build::envoy::{self, CERTIFICATE_SECRET, Fleet, FleetObjects};
-use crate::build::{component, hub_service};
+use crate::build::component;
+use crate::build::envoy::{self, Fleet, FleetObjects};
 use crate::context::{Context, Error, made_for, now};
 use crate::controller::pki as server_pki;
-use crate::pki::{self, Place, Purpose};
+use crate::fleet::FleetId;
+use crate::pki::{self, Authority, Place, Purpose};
+
+/// What is made here, and nowhere else.
+const OURS: [&str; 4] = [
+    component::LOAD_BALANCER,
+    component::ENVOY,
+    component::DEDICATED_ENVOY,
+    component::GLOBAL_ENVOY,
+];
 
 /// Watches show what was written after some milliseconds, if the API server is well.
 const SHOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -28,8 +37,8 @@ const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// LoadBalancers whose Service could not be written, by name.
-    pub refused: BTreeMap<String, Refusal>,
+    /// LoadBalancers whose Service could not be written.
+    pub refused: BTreeMap<LoadBalancerId, Refusal>,
     /// What failed, to be tried again.
     failed: Option<ApplyError>,
 }
@@ -49,14 +58,12 @@ impl Applied {
 /// # Errors
 /// When objects cannot be compared or a certificate cannot be made. Refusals of the API server are in the answer.
 pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applied, Error> {
-    let certificate = if desired.fleet {
-        due_certificate(ctx, view)?
-    } else {
-        None
-    };
-    let keep_certificate = desired.fleet && certificate.is_none();
-    let objects = objects(ctx, view, desired, certificate.as_ref())?;
-    let live = live(ctx, view, keep_certificate)?;
+    let Certificates { due, kept } = certificates(ctx, view, desired)?;
+    let mut objects = objects(ctx, view, desired)?;
+    for certificate in &due {
+        objects.push(Object::typed(certificate)?);
+    }
+    let live = live(ctx, view, &kept)?;
     let plan = diff(objects, &live, made_for(&view.tenant));
     let foreign = plan.foreign.clone();
     // A LoadBalancer that cannot be read looks as if it were gone.
@@ -65,7 +72,7 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         .load_balancers
         .undecodable()
         .iter()
-        .any(|key| key.namespace == view.namespace);
+        .any(|key| view.is_for_all() || key.namespace == view.namespace);
     let synced = ctx.stores.proof().filter(|_| !unread);
     let report = ctx
         .applier
@@ -73,7 +80,7 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         .await;
     log(view, &report);
     await_recorded(ctx, &report.applied).await;
-    Ok(summarize(ctx, view, report, foreign))
+    Ok(summarize(ctx, view, desired, report, foreign))
 }
 
 /// Ports are recorded in Services. A run that came before the watch shows those would see ports as free that are not, and
@@ -86,75 +93,110 @@ async fn await_recorded(ctx: &Context, written: &[Object]) {
     }
 }
 
-/// Everything that shall be there. The certificate is made only when it is due, so that it stays as it is.
-fn objects(
-    ctx: &Context,
-    view: &View,
-    desired: &Desired,
-    certificate: Option<&Secret>,
-) -> Result<Vec<Object>, Error> {
+/// Everything that shall be there but certificates.
+fn objects(ctx: &Context, view: &View, desired: &Desired) -> Result<Vec<Object>, Error> {
     let mut objects = desired
         .services
         .iter()
         .map(Object::typed)
         .collect::<Result<Vec<_>, _>>()?;
-    let Some(settings) = view.settings.as_ref().filter(|_| desired.fleet) else {
+    let Some(settings) = &view.settings else {
         return Ok(objects);
     };
-    let FleetObjects {
-        service_account,
-        config_map,
-        deployment,
-        disruption_budget,
-    } = envoy::objects(&Fleet {
-        tenant: &view.tenant,
-        namespace: &view.namespace,
-        settings: &settings.envoy,
-        default_image: &ctx.options.envoy_image,
-        bootstrap: &ctx.options.bootstrap,
-    });
-    objects.push(Object::typed(&service_account)?);
-    objects.push(Object::typed(&config_map)?);
-    objects.push(Object::typed(&deployment)?);
-    objects.extend(disruption_budget.as_ref().map(Object::typed).transpose()?);
-    objects.extend(certificate.map(Object::typed).transpose()?);
+    for (id, fleet) in &desired.fleets {
+        let FleetObjects {
+            service_account,
+            config_map,
+            deployment,
+            daemon_set,
+            disruption_budget,
+            network_policy,
+        } = envoy::objects(&Fleet {
+            id,
+            tenant: &view.tenant,
+            namespace: &view.namespace,
+            settings,
+            manager_namespace: &ctx.options.namespace,
+            default_image: &ctx.options.envoy_image,
+            bootstrap: &ctx.options.bootstrap,
+            kinds: &fleet.kinds,
+            unneeded_until: fleet.unneeded_until,
+        });
+        objects.push(Object::typed(&service_account)?);
+        objects.push(Object::typed(&config_map)?);
+        objects.extend(deployment.as_ref().map(Object::typed).transpose()?);
+        objects.extend(daemon_set.as_ref().map(Object::typed).transpose()?);
+        objects.extend(disruption_budget.as_ref().map(Object::typed).transpose()?);
+        objects.extend(network_policy.as_ref().map(Object::typed).transpose()?);
+    }
     Ok(objects)
 }
 
-/// A new certificate, where one is due.
-fn due_certificate(ctx: &Context, view: &View) -> Result<Option<Secret>, Error> {
+/// Certificates of the fleets. One is made only when it is due, so that it stays as it is.
+struct Certificates {
+    /// Made anew.
+    due: Vec<Secret>,
+    /// Names of those that stay.
+    kept: BTreeSet<String>,
+}
+
+fn certificates(ctx: &Context, view: &View, desired: &Desired) -> Result<Certificates, Error> {
+    let (mut due, mut kept) = (Vec::new(), BTreeSet::new());
+    if desired.fleets.is_empty() {
+        return Ok(Certificates { due, kept });
+    }
     let authority = server_pki::authority(ctx)?;
-    let Ok(fleet) = view.namespace.parse() else {
+    for id in desired.fleets.keys() {
+        match due_certificate(ctx, view, id, &authority)? {
+            Some(certificate) => due.push(certificate),
+            None => drop(kept.insert(id.certificate(&view.namespace))),
+        }
+    }
+    Ok(Certificates { due, kept })
+}
+
+/// A new certificate, where one is due.
+fn due_certificate(
+    ctx: &Context,
+    view: &View,
+    id: &FleetId,
+    authority: &Authority,
+) -> Result<Option<Secret>, Error> {
+    let Ok(key) = id.key(&view.namespace) else {
         return Ok(None);
     };
-    let purpose = Purpose::Fleet(l4_xds::identity::fleet_uri(&fleet));
-    let live = ctx.stores.secrets.get(&view.namespace, CERTIFICATE_SECRET);
-    if !pki::is_due(live.as_deref(), &purpose, Some(&authority), now()) {
+    let purpose = Purpose::Fleet(l4_xds::identity::fleet_uri(&key));
+    let name = id.certificate(&view.namespace);
+    let live = ctx.stores.secrets.get(&view.namespace, &name);
+    if !pki::is_due(live.as_deref(), &purpose, Some(authority), now()) {
         return Ok(None);
     }
     let place = Place {
         namespace: &view.namespace,
-        name: CERTIFICATE_SECRET,
+        name: &name,
         tenant: &view.tenant,
-        component: component::ENVOY,
+        component: id.component(),
     };
-    Ok(Some(pki::leaf(&place, &purpose, &authority, now())?))
+    let mut certificate = pki::leaf(&place, &purpose, authority, now())?;
+    certificate.metadata.labels = Some(id.labels(&view.tenant, &view.namespace));
+    Ok(Some(certificate))
 }
 
-/// What is there of ours. A certificate that stays as it is is left out: it is compared with nothing.
-fn live(ctx: &Context, view: &View, keep_certificate: bool) -> Result<Vec<Object>, Error> {
+/// What is there of ours. Certificates that stay as they are are left out: they are compared with nothing.
+fn live(ctx: &Context, view: &View, kept: &BTreeSet<String>) -> Result<Vec<Object>, Error> {
     let (stores, namespace) = (&ctx.stores, view.namespace.as_str());
-    let mut all = stores.services.objects_in(namespace)?;
+    let mut all = stores.secrets.objects_in(namespace)?;
+    all.retain(|secret| !kept.contains(&secret.id().key.name));
+    all.extend(stores.services.objects_in(namespace)?);
     all.extend(stores.service_accounts.objects_in(namespace)?);
     all.extend(stores.config_maps.objects_in(namespace)?);
     all.extend(stores.deployments.objects_in(namespace)?);
+    all.extend(stores.daemon_sets.objects_in(namespace)?);
     all.extend(stores.disruption_budgets.objects_in(namespace)?);
-    if !keep_certificate {
-        all.extend(stores.secrets.objects_in(namespace)?);
-    }
+    all.extend(stores.network_policies.objects_in(namespace)?);
     all.retain(|object| {
         let component = object.label(meta::COMPONENT_LABEL);
-        component == Some(component::LOAD_BALANCER) || component == Some(component::ENVOY)
+        component.is_some_and(|component| OURS.contains(&component))
     });
     Ok(all)
 }
@@ -168,15 +210,16 @@ fn log(view: &View, report: &Report) {
     }
 }
 
-fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>) -> Applied {
-    let services: BTreeMap<String, String> = (view.load_balancers.iter())
-        .map(|lb| (hub_service::name(&view.namespace, &lb.name_any()), lb.name_any()))
-        .collect();
+fn summarize(
+    ctx: &Context,
+    view: &View,
+    desired: &Desired,
+    report: Report,
+    foreign: Vec<ObjectId>,
+) -> Applied {
     let lb_of = |id: &ObjectId| {
-        services
-            .get(&id.key.name)
-            .filter(|_| id.kind == "Service")
-            .cloned()
+        let owner = desired.owners.get(&id.key.name);
+        owner.filter(|_| id.kind == "Service").cloned()
     };
     let mut refused = BTreeMap::new();
     for id in foreign.iter().chain(&report.foreign) {

@@ -1,7 +1,7 @@
 //! Which LoadBalancers of one tenant are served, and as what. Pure, and the same on every replica: the lease
 //! holder writes Services from it and every xDS server makes its snapshot from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::condition;
@@ -13,6 +13,9 @@ use l4_xds::translate::part;
 use l4_xds::{Frontend, Listener, LoadBalancerId, Port, Settings};
 
 use super::convert::{Converted, Problem, convert, unbounded};
+use super::fleets::Workload;
+use super::moves::Place;
+use super::sites::{Site, Sites};
 use crate::build::hub_service;
 use crate::hostnames::HostnameTable;
 use crate::settings::TenantSettings;
@@ -20,7 +23,7 @@ use crate::settings::TenantSettings;
 /// One tenant's L4 world, as the stores have it.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Name of the Tenant.
+    /// Name of the Tenant; empty for what is for all of them.
     pub tenant: String,
     /// Its namespace on the hub.
     pub namespace: String,
@@ -32,6 +35,10 @@ pub struct View {
     pub addresses: Vec<Arc<Addresses>>,
     /// Hub Services of the namespace that we made.
     pub services: Vec<Arc<Service>>,
+    /// Hub Services that we made for it in the manager's namespace.
+    pub global_services: Vec<Arc<Service>>,
+    /// What runs Envoys in the namespace.
+    pub workloads: Vec<Workload>,
     /// Who holds which host name.
     pub hostnames: Arc<HostnameTable>,
     /// What holds for every listener.
@@ -47,10 +54,16 @@ pub struct Assessed {
     pub id: LoadBalancerId,
     /// What is served, or why nothing is.
     pub verdict: Verdict,
-    /// The hub Service, where it exists.
+    /// The hub Service in its own namespace, where it exists.
     pub service: Option<Arc<Service>>,
-    /// The *recorded* status says that Envoy rejected this very content.
-    pub left_out: bool,
+    /// The one in the manager's, where it exists.
+    pub global_service: Option<Arc<Service>>,
+    /// Which Envoys of its own namespace serve it, and which shall.
+    pub place: Place,
+    /// Which address it has, and which it shall have.
+    pub sites: Sites,
+    /// Where the *recorded* status says that Envoy rejected this very content.
+    pub left_out: BTreeSet<Site>,
 }
 
 /// What is served.
@@ -81,37 +94,45 @@ impl Assessed {
         }
     }
 
+    /// The hub Service at a site.
+    #[must_use]
+    pub fn service_at(&self, site: Site) -> Option<&Service> {
+        match site {
+            Site::Tenant => self.service.as_deref(),
+            Site::Global => self.global_service.as_deref(),
+        }
+    }
+
     /// Envoy's ports that are recorded for it.
     #[must_use]
-    pub fn recorded(&self) -> BTreeMap<(Protocol, u16), u16> {
-        self.service
-            .as_deref()
+    pub fn recorded(&self, site: Site) -> BTreeMap<(Protocol, u16), u16> {
+        self.service_at(site)
             .map(hub_service::recorded_ports)
             .unwrap_or_default()
     }
 
-    /// What Envoy gets: only listeners whose port is recorded, since that is what all replicas agree on.
+    /// What Envoys of a site get: only listeners whose port is recorded, since that is what all replicas agree on.
     ///
     /// None where nothing is served, nothing is recorded yet, or Envoy rejected this content.
     #[must_use]
-    pub fn frontend(&self) -> Option<Frontend> {
-        self.offered().filter(|_| !self.left_out)
+    pub fn frontend(&self, site: Site) -> Option<Frontend> {
+        self.offered(site).filter(|_| !self.left_out.contains(&site))
     }
 
     /// True where each of its ports is recorded. Before that an Envoy can acknowledge a part of it only.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        let recorded = self.recorded();
+    pub fn is_complete(&self, site: Site) -> bool {
+        let recorded = self.recorded(site);
         self.converted().is_some_and(|converted| {
             let mut wanted = converted.listeners.iter();
             wanted.all(|listener| recorded.contains_key(&(listener.protocol, listener.port.get())))
         })
     }
 
-    /// What Envoy would get if it had rejected nothing.
-    fn offered(&self) -> Option<Frontend> {
+    /// What Envoys would get if they had rejected nothing.
+    fn offered(&self, site: Site) -> Option<Frontend> {
         let converted = self.converted()?;
-        let recorded = self.recorded();
+        let recorded = self.recorded(site);
         let listeners: Vec<Listener> = (converted.listeners.iter())
             .filter_map(|wanted| {
                 let envoy_port = *recorded.get(&(wanted.protocol, wanted.port.get()))?;
@@ -148,7 +169,7 @@ pub fn xds_protocol(protocol: Protocol) -> l4_xds::Protocol {
 /// and as soon as settings of its tenant, or a translation of another release, make another content of it.
 ///
 /// A status of before contents were recorded is about its generation, whatever the content.
-fn is_left_out(item: &Assessed, translation: &Settings) -> bool {
+fn is_left_out(item: &Assessed, site: Site, translation: &Settings) -> bool {
     let lb = &item.load_balancer;
     let Some(status) = &lb.status else { return false };
     let programmed = condition::find(&status.conditions, reason::PROGRAMMED);
@@ -160,24 +181,32 @@ fn is_left_out(item: &Assessed, translation: &Settings) -> bool {
     is_rejected
         && status.content_version.as_ref().is_none_or(|judged| {
             let offered = item
-                .offered()
+                .offered(site)
                 .map(|offered| part(&offered, translation).content_version());
             offered.is_some_and(|offered| offered.as_str() == judged)
         })
 }
 
 impl View {
+    /// True for what is in the manager's namespace: it is for all tenants.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.tenant.is_empty()
+    }
+
     /// Assesses every LoadBalancer, oldest first. Those that are being deleted are not served any more.
     #[must_use]
     pub fn assess(&self) -> Vec<Assessed> {
         let Some(settings) = &self.settings else {
             return Vec::new();
         };
-        let services: BTreeMap<String, &Arc<Service>> = self
-            .services
-            .iter()
-            .map(|service| (service.name_any(), service))
-            .collect();
+        let by_name = |services: &[Arc<Service>]| -> BTreeMap<String, Arc<Service>> {
+            let services = services.iter();
+            services
+                .map(|service| (service.name_any(), service.clone()))
+                .collect()
+        };
+        let (services, global_services) = (by_name(&self.services), by_name(&self.global_services));
         let addresses: BTreeMap<String, &Addresses> = self
             .addresses
             .iter()
@@ -190,7 +219,8 @@ impl View {
         (self.oldest_first().into_iter().enumerate())
             .filter_map(|(index, lb)| {
                 let id = LoadBalancerId::new(self.namespace.as_str(), lb.name_any()).ok()?;
-                let service = services.get(&hub_service::name(&self.namespace, &lb.name_any()));
+                let name = hub_service::name(&self.namespace, &lb.name_any());
+                let (service, global_service) = (services.get(&name), global_services.get(&name));
                 let verdict = if settings.load_balancer_disabled() {
                     Verdict::Refuse(disabled())
                 } else if index >= limit {
@@ -199,16 +229,27 @@ impl View {
                     // Also where it was served before: what nobody bounds any more must not go on.
                     Verdict::Refuse(problem)
                 } else {
-                    judge(convert(lb, &addresses, settings), service.is_some())
+                    judge(
+                        convert(lb, &addresses, settings),
+                        service.or(global_service).is_some(),
+                    )
                 };
+                let (service, global_service) = (service.cloned(), global_service.cloned());
+                let (here, there) = (service.as_deref(), global_service.as_deref());
                 let mut item = Assessed {
+                    place: Place::of(settings.topology, id.name(), here),
+                    sites: Sites::of(settings.topology, lb, here, there),
                     load_balancer: lb.clone(),
                     id,
                     verdict,
-                    service: service.map(|s| Arc::clone(s)),
-                    left_out: false,
+                    service,
+                    global_service,
+                    left_out: BTreeSet::new(),
                 };
-                item.left_out = is_left_out(&item, &self.translation);
+                let sites = [Site::Tenant, Site::Global].into_iter();
+                item.left_out = sites
+                    .filter(|site| is_left_out(&item, *site, &self.translation))
+                    .collect();
                 Some(item)
             })
             .collect()

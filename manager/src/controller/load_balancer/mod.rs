@@ -3,17 +3,27 @@
 //! Keyed by the tenant's namespace. Only the lease holder gets past the first line.
 
 pub mod apply;
+pub mod arrival;
 pub mod assess;
 pub mod convert;
+pub mod fleets;
+pub mod moves;
 pub mod plan;
 pub mod policy;
+pub mod sites;
 pub mod status;
 
 #[cfg(test)]
+mod global_tests;
+#[cfg(test)]
+mod moving_tests;
+#[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use api::v1alpha1::EnvoyProxyTopology;
 use controller_kit::driver::Outcome;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -23,11 +33,14 @@ use l4_xds::ports::PortRange;
 
 use self::apply::Applied;
 use self::assess::{Assessed, View};
-use self::plan::{Desired, plan};
+use self::plan::{Desired, Known, plan};
+use self::sites::Site;
 use self::status::{Facts, status};
-use super::report;
+use super::report::{self, Merged};
 use crate::context::{Context, Error, now};
+use crate::fleet::selected_topology;
 use crate::hostnames::{self, Claimant};
+use crate::metrics::FleetCounts;
 use crate::settings::TenantSettings;
 use crate::xds;
 
@@ -55,19 +68,29 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     };
     let assessed = view.assess();
-    let desired = plan(&view, &assessed, &PortRange::default());
+    let merged = report::merged(ctx, namespace);
+    let known = Known {
+        arrived: &merged.arrived,
+        now: now(),
+    };
+    let desired = plan(&view, &assessed, &PortRange::default(), &known);
     let applied = apply::run(ctx, &view, &desired).await?;
     measure(ctx, &view, &desired);
     if let Some(settings) = &view.settings {
-        report_all(ctx, &view, settings, &assessed, &desired, &applied).await?;
+        report_all(ctx, &view, settings, &assessed, &desired, &applied, &merged).await?;
         report_addresses(ctx, &view, settings).await?;
     }
     applied.into_result()?;
-    Ok(if desired.fleet {
-        Outcome::requeue(PERIOD)
-    } else {
-        Outcome::done()
-    })
+    Ok(next_look(&desired, now()))
+}
+
+/// When to look again although nothing happens. What came due meanwhile is looked at at once.
+pub fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
+    if desired.fleets.is_empty() {
+        return Outcome::done();
+    }
+    let left = |due: Timestamp| Duration::try_from(due.duration_since(now)).unwrap_or_default();
+    Outcome::requeue(desired.due.map_or(PERIOD, |due| left(due).min(PERIOD)))
 }
 
 async fn report_all(
@@ -77,28 +100,35 @@ async fn report_all(
     assessed: &[Assessed],
     desired: &Desired,
     applied: &Applied,
+    merged: &Merged,
 ) -> Result<(), Error> {
-    let namespace = view.namespace.as_str();
-    let (served, reports) = (ctx.snapshots.served(namespace), report::merged(ctx, namespace));
-    let api: Api<_> = Api::namespaced(ctx.client.clone(), namespace);
+    let global = ctx.global.get();
+    let api: Api<_> = Api::namespaced(ctx.client.clone(), &view.namespace);
     let now = Time(now());
     let mut writes = Vec::with_capacity(assessed.len());
     for item in assessed {
         let name = item.load_balancer.name_any();
         let generation = item.load_balancer.metadata.generation.unwrap_or_default();
-        let content = served
-            .get(&item.id)
-            .filter(|s| s.generation == generation)
-            .map(|s| &s.content);
+        let site = item.sites.show(merged.arrived.contains(&name));
+        let contents = match site {
+            Site::Tenant => &merged.contents.own,
+            Site::Global => &merged.contents.global,
+        };
+        let content = contents.get(&item.id).filter(|s| s.generation == generation);
+        let exhausted = desired.exhausted.get(&item.id);
+        let refused = applied.refused.get(&item.id);
         let status = status(
             &Facts {
                 assessed: item,
                 settings,
                 hostnames: &view.hostnames,
-                content,
-                report: reports.get(&item.id),
-                exhausted: desired.exhausted.get(&name).map(Vec::as_slice),
-                refused: applied.refused.get(&name),
+                site,
+                content: content.map(|served| &served.content),
+                report: merged.reports.get(&item.id),
+                exhausted: exhausted
+                    .or_else(|| global.exhausted.get(&item.id))
+                    .map(Vec::as_slice),
+                refused: refused.or_else(|| global.refused.get(&item.id)),
             },
             &now,
         );
@@ -159,29 +189,33 @@ fn gives_hostnames(settings: &TenantSettings) -> bool {
     settings.dns.wildcard_domain.is_some() || settings.dns.allow_explicit_hostnames == Some(true)
 }
 
+/// Ports of Envoy that are taken.
+pub fn port_count(desired: &Desired) -> i64 {
+    let services = desired.services.iter();
+    let ports = services.filter_map(|service| service.spec.as_ref()?.ports.as_ref());
+    ports
+        .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
+        .sum()
+}
+
 fn measure(ctx: &Context, view: &View, desired: &Desired) {
-    let served = i64::try_from(desired.services.len()).unwrap_or(i64::MAX);
-    let envoys = view
-        .settings
-        .as_ref()
-        .filter(|_| desired.fleet)
-        .map_or(0, |s| i64::from(s.envoy.replicas));
     let namespace = view.namespace.as_str();
-    let ports = desired
-        .services
-        .iter()
-        .filter_map(|service| service.spec.as_ref()?.ports.as_ref());
-    ctx.metrics.allocated_ports.with_label_values(&[namespace]).set(
-        ports
-            .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
-            .sum(),
-    );
-    ctx.metrics
-        .load_balancers
-        .with_label_values(&[namespace, view.tenant.as_str(), "shared"])
-        .set(served);
-    ctx.metrics
-        .envoy_proxies
-        .with_label_values(&[namespace, "shared"])
-        .set(envoys);
+    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(port_count(desired));
+    let Some(settings) = &view.settings else {
+        return ctx.metrics.forget_fleets(namespace, &view.tenant);
+    };
+    for topology in EnvoyProxyTopology::ALL {
+        // Those of all tenants are another run's work: what is there counts.
+        let there = view.global_services.iter().map(Arc::as_ref);
+        let services = desired.services.iter().chain(there);
+        let served = services.filter(|service| selected_topology(service) == Some(topology));
+        let fleets = desired.fleets.iter().filter(|(id, _)| id.topology() == topology);
+        let envoys = fleets.map(|(id, fleet)| fleets::envoys(id, fleet, &view.workloads, settings));
+        let counts = FleetCounts {
+            load_balancers: served.count(),
+            envoys: envoys.sum(),
+        };
+        let is_used = topology == settings.topology;
+        (ctx.metrics).set_fleets(namespace, &view.tenant, topology, &counts, is_used);
+    }
 }

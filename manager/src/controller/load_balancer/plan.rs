@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::v1alpha1::LoadBalancer;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
+use l4_xds::LoadBalancerId;
 use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
-use super::convert::WantedListener;
+use super::convert::{Converted, WantedListener};
+use super::fleets::{self, Fleet, Workload};
+use super::moves::{FORMER_FLEET_UNTIL, Next};
+use super::sites::{ADDRESS_UNTIL, Keep, Site};
+use crate::build::envoy::WorkloadKind;
 use crate::build::hub_service::{self, HubPort, HubService};
+use crate::fleet::FleetId;
 use crate::hostnames;
 use crate::settings::TenantSettings;
 
@@ -18,52 +24,188 @@ use crate::settings::TenantSettings;
 pub struct Desired {
     /// One for each LoadBalancer that is served.
     pub services: Vec<Service>,
+    /// Whose they are, by name.
+    pub owners: BTreeMap<String, LoadBalancerId>,
     /// Names of live Services that have to go first, because a field that cannot change has to.
     pub recreate: BTreeSet<String>,
-    /// LoadBalancers for which no Envoy port was left, by name, with the ports.
-    pub exhausted: BTreeMap<String, Vec<String>>,
-    /// Whether the tenant needs Envoys.
-    pub fleet: bool,
+    /// LoadBalancers for which no Envoy port was left, with the ports.
+    pub exhausted: BTreeMap<LoadBalancerId, Vec<String>>,
+    /// Fleets.
+    pub fleets: BTreeMap<FleetId, Fleet>,
+    /// When there is something to do that no event tells.
+    pub due: Option<Timestamp>,
 }
 
-/// Plans Services and ports.
+/// What the records do not say.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// LoadBalancers that the fleet which they are to move to has, by name.
+    pub arrived: &'a BTreeSet<String>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// One tenant that has to do with the fleet of all tenants.
+#[derive(Debug, Clone)]
+pub struct Tenancy {
+    /// Its world.
+    pub view: View,
+    /// What its LoadBalancers come to.
+    pub assessed: Vec<Assessed>,
+}
+
+/// A LoadBalancer that may have a hub Service at a site.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    view: &'a View,
+    settings: &'a TenantSettings,
+    item: &'a Assessed,
+    converted: &'a Converted,
+    until: Option<Timestamp>,
+}
+
+/// Plans Services, ports and fleets in the tenant's namespace.
 #[must_use]
-pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
+pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange, known: &Known<'_>) -> Desired {
     let Some(settings) = &view.settings else {
         return Desired::default();
     };
-    let ports = assign(assessed, range);
-    let mut desired = Desired::default();
-    for item in assessed {
-        let Some(converted) = item.converted() else {
-            continue;
-        };
-        desired.fleet = true;
-        let hub_ports = hub_ports(item, &converted.listeners, &ports);
-        let missing = missing(item, &converted.listeners, &ports);
-        let name = item.load_balancer.name_any();
-        if !missing.is_empty() {
-            desired.exhausted.insert(name, missing);
-        }
-        if hub_ports.is_empty() {
-            continue;
-        }
-        let service = service(view, settings, &item.load_balancer, &hub_ports);
-        if item
-            .service
-            .as_deref()
-            .is_some_and(|live| class_differs(live, &service))
-        {
-            desired.recreate.insert(service.name_any());
-        } else {
-            desired.services.push(service);
-        }
+    let candidates: Vec<_> = candidates(view, assessed, Site::Tenant, known.now).collect();
+    let ports = assign(&candidates, Site::Tenant, range);
+    let (mut desired, mut needed) = (Desired::default(), BTreeSet::new());
+    for candidate in &candidates {
+        let item = candidate.item;
+        let arrived = item.place.target().is_some() && known.arrived.contains(item.id.name());
+        let next = item.place.next(arrived, settings.envoy.drain, known.now);
+        needed.extend(item.place.needed(&next));
+        desired.due = earlier(desired.due, next.former_until);
+        desired.add(candidate, Site::Tenant, &view.namespace, &next, &ports);
     }
+    desired.set_fleets(&needed, &view.workloads, settings.envoy.kind, known.now);
     desired
 }
 
-fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[HubPort]) -> Service {
+/// Plans Services, ports and the fleet in the manager's namespace. Ports are given out over all tenants together.
+#[must_use]
+pub fn plan_global(
+    tenancies: &[Tenancy],
+    namespace: &str,
+    workloads: &[Workload],
+    kind: WorkloadKind,
+    range: &PortRange,
+    now: Timestamp,
+) -> Desired {
+    let candidates: Vec<_> = (tenancies.iter())
+        .flat_map(|Tenancy { view, assessed }| candidates(view, assessed, Site::Global, now))
+        .collect();
+    let ports = assign(&candidates, Site::Global, range);
+    let (mut desired, mut needed) = (Desired::default(), BTreeSet::new());
+    let next = Next {
+        fleet: FleetId::Global,
+        former_until: None,
+    };
+    for candidate in &candidates {
+        needed.insert(FleetId::Global);
+        desired.add(candidate, Site::Global, namespace, &next, &ports);
+    }
+    desired.set_fleets(&needed, workloads, kind, now);
+    desired
+}
+
+/// Those that are served, and whose hub Service at this site shall be there.
+fn candidates<'a>(
+    view: &'a View,
+    assessed: &'a [Assessed],
+    site: Site,
+    now: Timestamp,
+) -> impl Iterator<Item = Candidate<'a>> {
+    let settings = view.settings.as_ref();
+    assessed.iter().filter_map(move |item| {
+        let settings = settings?;
+        let until = match item.sites.keep(site, settings.envoy.drain, now) {
+            Keep::No => return None,
+            Keep::Yes => None,
+            Keep::Until(until) => Some(until),
+        };
+        Some(Candidate {
+            view,
+            settings,
+            item,
+            converted: item.converted()?,
+            until,
+        })
+    })
+}
+
+impl Desired {
+    fn add(
+        &mut self,
+        candidate: &Candidate<'_>,
+        site: Site,
+        namespace: &str,
+        next: &Next,
+        ports: &Assignments,
+    ) {
+        let Candidate {
+            item,
+            converted,
+            until,
+            ..
+        } = candidate;
+        self.due = earlier(self.due, *until);
+        let hub_ports = hub_ports(item, &converted.listeners, ports);
+        let missing = missing(item, &converted.listeners, ports);
+        if !missing.is_empty() {
+            self.exhausted.insert(item.id.clone(), missing);
+        }
+        if hub_ports.is_empty() {
+            return;
+        }
+        let service = service(candidate, namespace, next, &hub_ports);
+        self.owners.insert(service.name_any(), item.id.clone());
+        if item
+            .service_at(site)
+            .is_some_and(|live| class_differs(live, &service))
+        {
+            self.recreate.insert(service.name_any());
+        } else {
+            self.services.push(service);
+        }
+    }
+
+    fn set_fleets(
+        &mut self,
+        needed: &BTreeSet<FleetId>,
+        workloads: &[Workload],
+        kind: WorkloadKind,
+        now: Timestamp,
+    ) {
+        self.fleets = fleets::plan(needed, workloads, kind, now);
+        for fleet in self.fleets.values() {
+            self.due = earlier(self.due, fleet.unneeded_until);
+        }
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+fn service(candidate: &Candidate<'_>, namespace: &str, next: &Next, ports: &[HubPort]) -> Service {
+    let Candidate {
+        view,
+        settings,
+        item,
+        converted: _,
+        until,
+    } = candidate;
+    let lb = item.load_balancer.as_ref();
     let mut annotations = api::annotations::propagated(lb.annotations(), &settings.annotations);
+    for (key, time) in [(FORMER_FLEET_UNTIL, next.former_until), (ADDRESS_UNTIL, *until)] {
+        if let Some(time) = time {
+            annotations.insert(key.to_owned(), time.to_string());
+        }
+    }
     if settings.dns.use_dns_annotations == Some(true)
         && let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames)
     {
@@ -71,7 +213,9 @@ fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[H
     }
     hub_service::service(&HubService {
         tenant: &view.tenant,
+        namespace,
         load_balancer: lb,
+        fleet: &next.fleet,
         ports,
         class: settings.load_balancer.class.as_deref(),
         allocate_node_ports: settings.allocate_node_ports,
@@ -101,14 +245,11 @@ fn key(item: &Assessed, listener: &WantedListener) -> PortKey {
     }
 }
 
-fn assign(assessed: &[Assessed], range: &PortRange) -> Assignments {
+fn assign(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> Assignments {
     let mut wanted = BTreeSet::new();
     let mut previous = BTreeMap::new();
-    for item in assessed {
-        let Some(converted) = item.converted() else {
-            continue;
-        };
-        let recorded = item.recorded();
+    for Candidate { item, converted, .. } in candidates {
+        let recorded = item.recorded(site);
         for listener in &converted.listeners {
             let key = key(item, listener);
             if let Some(port) = recorded.get(&(listener.protocol, listener.port.get())) {

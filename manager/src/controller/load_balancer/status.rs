@@ -14,6 +14,7 @@ use l4_xds::{ContentVersion, LoadBalancerReport};
 
 use super::assess::Assessed;
 use super::convert::{check, some_of};
+use super::sites::Site;
 use crate::build::hub_service;
 use crate::hostnames::{self, HostnameTable};
 use crate::settings::TenantSettings;
@@ -27,6 +28,8 @@ pub struct Facts<'a> {
     pub settings: &'a TenantSettings,
     /// Who holds which host name.
     pub hostnames: &'a HostnameTable,
+    /// Where the hub Service is whose address is shown.
+    pub site: Site,
     /// What its current generation is in the snapshot; none while it is not in it with all ports.
     pub content: Option<&'a ContentVersion>,
     /// What Envoys said, on all replicas.
@@ -53,7 +56,7 @@ pub fn status(facts: &Facts<'_>, now: &Time) -> LoadBalancerStatus {
     let generation = lb.metadata.generation.unwrap_or_default();
     let before = lb.status.clone().unwrap_or_default();
     let served = facts.assessed.converted().is_some();
-    let service = facts.assessed.service.as_deref().filter(|_| served);
+    let service = facts.assessed.service_at(facts.site).filter(|_| served);
     let ingress = service.map(|s| addresses(s, lb.spec.type_)).unwrap_or_default();
     let (programmed, content_version) = programmed(facts, !ingress.is_empty());
     let values = [accepted(facts), programmed];
@@ -139,7 +142,7 @@ fn word(facts: &Facts<'_>) -> Word {
         }
         None => (None, None),
     };
-    if facts.assessed.left_out {
+    if facts.assessed.left_out.contains(&facts.site) {
         let message = recorded.map(|c| c.message.clone()).unwrap_or_default();
         let content = judged;
         return Word::Rejected { content, message };
@@ -178,7 +181,8 @@ pub fn is_acknowledged(programmed: &Condition) -> bool {
     programmed.status == "True" || programmed.reason == reason::REASON_ADDRESS_NOT_ASSIGNED
 }
 
-fn addresses(service: &Service, type_: LoadBalancerType) -> Vec<LoadBalancerIngress> {
+/// The addresses of a hub Service.
+pub(super) fn addresses(service: &Service, type_: LoadBalancerType) -> Vec<LoadBalancerIngress> {
     match type_ {
         LoadBalancerType::LoadBalancer => {
             let status = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());

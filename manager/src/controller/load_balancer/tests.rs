@@ -7,11 +7,12 @@ use api::v1alpha1::{
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use l4_xds::ports::PortRange;
-use l4_xds::{ContentVersion, LoadBalancerReport, Settings};
+use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport, Settings};
 use serde_json::json;
 
 use super::assess::{Assessed, Verdict, View};
-use super::plan::{Desired, plan};
+use super::plan::{Desired, Known, plan};
+use super::sites::Site;
 use super::status::{Facts, Refusal, status};
 use crate::hostnames::HostnameTable;
 use crate::settings::{TenantSettings, merge};
@@ -44,13 +45,23 @@ fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: V
         load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
         addresses: vec![],
         services: services.into_iter().map(Arc::new).collect(),
+        global_services: vec![],
+        workloads: vec![],
         hostnames: Arc::default(),
         translation: Settings::default(),
     }
 }
 
 fn planned(view: &View) -> Desired {
-    plan(view, &view.assess(), &PortRange::default())
+    planned_at(view, &[], 0)
+}
+
+fn planned_at(view: &View, arrived: &[&str], second: i64) -> Desired {
+    let known = Known {
+        arrived: &arrived.iter().map(|name| (*name).to_owned()).collect(),
+        now: at(second).0,
+    };
+    plan(view, &view.assess(), &PortRange::default(), &known)
 }
 
 /// What the API server would hold after the plan was applied.
@@ -61,6 +72,10 @@ fn applied(view: &View) -> Vec<Service> {
         service
     };
     planned(view).services.into_iter().map(with_address).collect()
+}
+
+fn lb_id(name: &str) -> LoadBalancerId {
+    LoadBalancerId::new("tenant-a", name).unwrap()
 }
 
 fn envoy_ports(services: &[Service]) -> Vec<u16> {
@@ -86,9 +101,9 @@ fn ports_that_are_recorded_do_not_move_when_load_balancers_come_and_go() {
 #[test]
 fn a_listener_reaches_envoy_only_after_its_port_is_recorded() {
     let before = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
-    assert_eq!(before.assess()[0].frontend(), None);
+    assert_eq!(before.assess()[0].frontend(Site::Tenant), None);
     let after = view(settings(|_| ()), vec![lb("a", 0, 80)], applied(&before));
-    let frontend = after.assess()[0].frontend().unwrap();
+    let frontend = after.assess()[0].frontend(Site::Tenant).unwrap();
     assert_eq!(
         frontend.listeners[0].envoy_port.get(),
         envoy_ports(&applied(&before))[0]
@@ -123,14 +138,14 @@ fn a_tenant_with_l4_switched_off_or_gone_has_nothing() {
         vec![],
     );
     let desired = planned(&off);
-    assert!(desired.services.is_empty() && !desired.fleet);
+    assert!(desired.services.is_empty() && desired.fleets.is_empty());
     assert_eq!(off.assess()[0].problem().unwrap().reason, "Disabled");
     let gone = View {
         settings: None,
         ..off
     };
     let desired = planned(&gone);
-    assert!(desired.services.is_empty() && !desired.fleet);
+    assert!(desired.services.is_empty() && desired.fleets.is_empty());
 }
 
 #[test]
@@ -142,7 +157,10 @@ fn a_served_load_balancer_that_turns_bad_keeps_its_address_and_a_new_one_gets_no
     let served = applied(&view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]));
     let turned = view(settings(|_| ()), vec![bad], served);
     assert_eq!(planned(&turned).services.len(), 1);
-    assert_eq!(turned.assess()[0].frontend().unwrap().listeners[0].backends, []);
+    assert_eq!(
+        turned.assess()[0].frontend(Site::Tenant).unwrap().listeners[0].backends,
+        []
+    );
     assert_eq!(turned.assess()[0].problem().unwrap().reason, "EndpointNotAllowed");
 }
 
@@ -183,15 +201,20 @@ fn a_change_of_class_replaces_the_service() {
 #[test]
 fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
     let full = view(settings(|_| ()), vec![lb("a", 0, 80), lb("b", 1, 80)], vec![]);
+    let known = Known {
+        arrived: &BTreeSet::new(),
+        now: at(0).0,
+    };
     let desired = plan(
         &full,
         &full.assess(),
         &PortRange::new(vec![10000..=10000], vec![]),
+        &known,
     );
     assert_eq!(desired.services.len(), 1);
     assert_eq!(
         desired.exhausted,
-        BTreeMap::from([("b".to_owned(), vec!["80/TCP".to_owned()])])
+        BTreeMap::from([(lb_id("b"), vec!["80/TCP".to_owned()])])
     );
 }
 
@@ -225,6 +248,7 @@ fn status_of(assessed: &Assessed, said: &Said<'_>) -> LoadBalancerStatus {
             assessed,
             settings: &settings(|_| ()),
             hostnames: &HostnameTable::default(),
+            site: Site::Tenant,
             content: content.as_ref(),
             report: Some(&report),
             exhausted: None,
@@ -330,7 +354,7 @@ fn a_status_without_a_content_goes_on_and_learns_its_content_from_an_envoy() {
 fn rejected(mut lb: LoadBalancer) -> LoadBalancer {
     let view = served(lb.clone());
     let assessed = &view.assess()[0];
-    let content = l4_xds::translate::part(&assessed.frontend().unwrap(), &view.translation).content_version();
+    let content = l4_xds::translate::part(&assessed.frontend(Site::Tenant).unwrap(), &view.translation).content_version();
     let said = Said {
         content: Some(content.as_str()),
         programmed: &[],
@@ -345,7 +369,7 @@ fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
     let mut lb = rejected(lb("a", 0, 80));
     assert_eq!(programmed(lb.status.as_ref().unwrap()), pair("False", "Rejected"));
     let view = served(lb.clone());
-    assert_eq!(view.assess()[0].frontend(), None);
+    assert_eq!(view.assess()[0].frontend(Site::Tenant), None);
     let left_out = Said {
         content: None,
         ..SILENCE
@@ -355,7 +379,7 @@ fn a_rejection_is_recorded_and_leaves_it_out_until_the_next_generation() {
         lb.status.clone().unwrap()
     );
     lb.metadata.generation = Some(2);
-    assert!(served(lb).assess()[0].frontend().is_some());
+    assert!(served(lb).assess()[0].frontend(Site::Tenant).is_some());
 }
 
 #[test]
@@ -367,7 +391,7 @@ fn a_rejected_content_is_left_out_and_another_of_the_same_generation_is_tried() 
         spec.load_balancer = serde_json::from_value(policy).ok();
     });
     let other = view(timeouts, vec![lb.clone()], services.clone());
-    assert!(other.assess()[0].frontend().is_some());
+    assert!(other.assess()[0].frontend(Site::Tenant).is_some());
     let status = status_of(
         &other.assess()[0],
         &Said {
@@ -379,7 +403,7 @@ fn a_rejected_content_is_left_out_and_another_of_the_same_generation_is_tried() 
     let mut old = lb;
     old.status.as_mut().unwrap().content_version = None;
     let before = view(settings(|_| ()), vec![old], services);
-    assert_eq!(before.assess()[0].frontend(), None, "a status of before stands");
+    assert_eq!(before.assess()[0].frontend(Site::Tenant), None, "a status of before stands");
 }
 
 #[test]
@@ -387,11 +411,11 @@ fn while_a_port_is_not_recorded_a_part_of_it_is_no_whole() {
     let mut lb = lb("a", 0, 80);
     let services = applied(&view(settings(|_| ()), vec![lb.clone()], vec![]));
     let view = |lb: &LoadBalancer| view(settings(|_| ()), vec![lb.clone()], services.clone());
-    assert!(view(&lb).assess()[0].is_complete());
+    assert!(view(&lb).assess()[0].is_complete(Site::Tenant));
     let more = serde_json::from_value(json!({"name": "more", "port": 443})).unwrap();
     lb.spec.ports.push(more);
-    assert!(view(&lb).assess()[0].frontend().is_some());
-    assert!(!view(&lb).assess()[0].is_complete());
+    assert!(view(&lb).assess()[0].frontend(Site::Tenant).is_some());
+    assert!(!view(&lb).assess()[0].is_complete(Site::Tenant));
 }
 
 #[test]
@@ -422,6 +446,7 @@ fn a_service_that_the_hub_refused_is_told_on_the_load_balancer() {
             assessed: &view.assess()[0],
             settings: &settings(|_| ()),
             hostnames: &HostnameTable::default(),
+            site: Site::Tenant,
             content: None,
             report: None,
             exhausted: None,

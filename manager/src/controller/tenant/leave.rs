@@ -24,6 +24,7 @@ use super::remove::{Left, NamespaceLeft, PATIENCE, Step, next};
 use super::state::Readiness;
 use crate::build::{component, is_ours};
 use crate::context::{Context, Error, now};
+use crate::xds;
 
 /// Most steps end with an event; this is for those that do not.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -94,7 +95,9 @@ fn left(ctx: &Context, tenant: &Tenant, namespace: &str, rights: &[Object]) -> L
     let others = stores.envoy_gateway.in_namespace(namespace).into_iter();
     let of_envoy_gateway = gateways.chain(others.map(|(_, object)| object));
     let hub_objects = stores.services.in_namespace(namespace).len()
+        + xds::global_services(ctx, namespace).len()
         + stores.deployments.in_namespace(namespace).len()
+        + stores.daemon_sets.in_namespace(namespace).len()
         + of_envoy_gateway
             .filter(|object| is_ours(&object.metadata))
             .count();
