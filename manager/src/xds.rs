@@ -214,7 +214,10 @@ fn assemble(view: &View, assessed: &[Assessed], parts: &Parts) -> BTreeMap<Fleet
 }
 
 /// Those of which every port is recorded.
-fn complete<'a>(assessed: impl IntoIterator<Item = &'a Assessed>, site: Site) -> BTreeSet<&'a LoadBalancerId> {
+fn complete<'a>(
+    assessed: impl IntoIterator<Item = &'a Assessed>,
+    site: Site,
+) -> BTreeSet<&'a LoadBalancerId> {
     let whole = assessed.into_iter().filter(|item| item.is_complete(site));
     whole.map(|item| &item.id).collect()
 }

@@ -123,6 +123,7 @@ fn own_view(ctx: &Context, tenancies: &[Tenancy]) -> (View, TenantSettings) {
         workloads: xds::workloads(ctx, &namespace),
         hostnames: Arc::default(),
         namespace,
+        translation: ctx.options.translation,
     };
     (view, settings)
 }

@@ -86,6 +86,7 @@ impl World {
             global_services: shared(&self.global_services),
             workloads: vec![],
             hostnames: Arc::default(),
+            translation: l4_xds::Settings::default(),
         };
         let assessed = view.assess();
         Tenancy { view, assessed }

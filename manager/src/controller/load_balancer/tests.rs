@@ -354,7 +354,8 @@ fn a_status_without_a_content_goes_on_and_learns_its_content_from_an_envoy() {
 fn rejected(mut lb: LoadBalancer) -> LoadBalancer {
     let view = served(lb.clone());
     let assessed = &view.assess()[0];
-    let content = l4_xds::translate::part(&assessed.frontend(Site::Tenant).unwrap(), &view.translation).content_version();
+    let content = l4_xds::translate::part(&assessed.frontend(Site::Tenant).unwrap(), &view.translation)
+        .content_version();
     let said = Said {
         content: Some(content.as_str()),
         programmed: &[],
@@ -403,7 +404,11 @@ fn a_rejected_content_is_left_out_and_another_of_the_same_generation_is_tried() 
     let mut old = lb;
     old.status.as_mut().unwrap().content_version = None;
     let before = view(settings(|_| ()), vec![old], services);
-    assert_eq!(before.assess()[0].frontend(Site::Tenant), None, "a status of before stands");
+    assert_eq!(
+        before.assess()[0].frontend(Site::Tenant),
+        None,
+        "a status of before stands"
+    );
 }
 
 #[test]
