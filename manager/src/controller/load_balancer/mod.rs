@@ -86,16 +86,18 @@ async fn report_all(
     for item in assessed {
         let name = item.load_balancer.name_any();
         let generation = item.load_balancer.metadata.generation.unwrap_or_default();
+        // What is not in the snapshot yet may be what it was before: then an Envoy has it.
         let content = served
             .get(&item.id)
             .filter(|s| s.generation == generation)
-            .map(|s| &s.content);
+            .map(|s| s.content.clone())
+            .or_else(|| item.content(&view.translation));
         let status = status(
             &Facts {
                 assessed: item,
                 settings,
                 hostnames: &view.hostnames,
-                content,
+                content: content.as_ref(),
                 report: reports.get(&item.id),
                 exhausted: desired.exhausted.get(&name).map(Vec::as_slice),
                 refused: applied.refused.get(&name),
