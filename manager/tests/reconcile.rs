@@ -5,6 +5,8 @@ mod hub;
 use hub::{FOLLOWER, Hub};
 use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::build::hub_service;
+use kubelb_manager::xds::Served;
+use l4_xds::LoadBalancerId;
 use l4_xds::stream::LoadBalancerState;
 use serde_json::json;
 
@@ -321,5 +323,53 @@ async fn l4_that_is_switched_off_goes_with_a_word_and_comes_back_when_it_is_swit
         hub.programmed("tenant-a", "web") == Some(("False".into(), "Pending".into()))
     })
     .await;
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_none_to_envoy_takes_programmed_back_at_no_moment() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
+    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    let manager = hub.manager().await;
+    let served = || manager.ctx.snapshots.served("tenant-a");
+    hub.until("it to be served", || served().len() == 1).await;
+    hub.give_address("tenant-a", &hub_service::name("tenant-a", "web"), "192.0.2.7");
+    let envoy = manager.ctx.reports.open("tenant-a".parse().unwrap(), 9).unwrap();
+    envoy.introduce("envoy-1".to_owned().into());
+    let acknowledged = |(id, served): (&LoadBalancerId, &Served)| {
+        let state = LoadBalancerState {
+            programmed: Some(served.content.clone()),
+            rejected: None,
+        };
+        (id.clone(), Some(state))
+    };
+    envoy.report(served().iter().map(acknowledged).collect());
+    let yes = Some(("True".to_owned(), "Programmed".to_owned()));
+    hub.until("it to be programmed", || hub.programmed("tenant-a", "web") == yes)
+        .await;
+    hub.settled().await;
+    // Nobody says anything any more, and other nodes come.
+    drop(envoy);
+    hub.api.clear();
+    let all = "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers";
+    let mut changed = hub.memory.get(&format!("{all}/web")).unwrap();
+    changed["metadata"]["generation"] = json!(2);
+    changed["spec"]["endpoints"][0]["addresses"] = json!([{"ip": "10.0.0.2"}]);
+    hub.memory.put(all, changed);
+    hub.until("a status of the new generation", || {
+        let now = hub.memory.get(&format!("{all}/web")).unwrap();
+        now["status"]["observedGeneration"] == 2
+    })
+    .await;
+    hub.settled().await;
+    assert_eq!(hub.programmed("tenant-a", "web"), yes);
+    let taken_back: Vec<_> = (hub.api.writes().into_iter())
+        .filter(|write| write.body.to_string().contains("Pending"))
+        .map(|write| write.body)
+        .collect();
+    assert_eq!(taken_back, Vec::<serde_json::Value>::new());
     manager.stop().await;
 }

@@ -4,6 +4,9 @@
 //! were. If they still have listeners, those lose their clusters. So it is asked for its clusters last: first it is sent
 //! the listeners whose clusters it has, by which it parts with all others, and only when it has answered is it sent the
 //! world in the usual order. Which clusters it has, it tells by the endpoints it asks for.
+//!
+//! It is waited for until it has asked for all of these. One that has clusters asks for endpoints at once; an Envoy that was
+//! still starting asks for listeners when it has those, or has waited for them as long as its clusters say (15 s).
 
 use std::collections::BTreeSet;
 

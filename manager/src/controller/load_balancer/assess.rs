@@ -10,7 +10,7 @@ use api::v1alpha1::{Addresses, LoadBalancer, Protocol};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::translate::part;
-use l4_xds::{Frontend, Listener, LoadBalancerId, Port, Settings};
+use l4_xds::{ContentVersion, Frontend, Listener, LoadBalancerId, Port, Settings};
 
 use super::convert::{Converted, Problem, convert, unbounded};
 use super::fleets::Workload;
@@ -127,6 +127,13 @@ impl Assessed {
             let mut wanted = converted.listeners.iter();
             wanted.all(|listener| recorded.contains_key(&(listener.protocol, listener.port.get())))
         })
+    }
+
+    /// What an Envoy of a site acknowledges that has all of it. None where there is nothing to acknowledge, or a part only.
+    #[must_use]
+    pub fn content(&self, site: Site, translation: &Settings) -> Option<ContentVersion> {
+        let whole = self.frontend(site).filter(|_| self.is_complete(site))?;
+        Some(part(&whole, translation).content_version())
     }
 
     /// What Envoys would get if they had rejected nothing.

@@ -114,7 +114,12 @@ async fn report_all(
             Site::Tenant => &merged.contents.own,
             Site::Global => &merged.contents.global,
         };
-        let content = contents.get(&item.id).filter(|s| s.generation == generation);
+        // What is not in the snapshot yet may be what it was before: then an Envoy has it.
+        let content = contents
+            .get(&item.id)
+            .filter(|s| s.generation == generation)
+            .map(|s| s.content.clone())
+            .or_else(|| item.content(site, &view.translation));
         let exhausted = desired.exhausted.get(&item.id);
         let refused = applied.refused.get(&item.id);
         let status = status(
@@ -123,7 +128,7 @@ async fn report_all(
                 settings,
                 hostnames: &view.hostnames,
                 site,
-                content: content.map(|served| &served.content),
+                content: content.as_ref(),
                 report: merged.reports.get(&item.id),
                 exhausted: exhausted
                     .or_else(|| global.exhausted.get(&item.id))

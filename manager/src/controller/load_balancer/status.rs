@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     pub hostnames: &'a HostnameTable,
     /// Where the hub Service is whose address is shown.
     pub site: Site,
-    /// What its current generation is in the snapshot; none while it is not in it with all ports.
+    /// What its current generation is to Envoys; none while not all of its ports are recorded, and where it is left out.
     pub content: Option<&'a ContentVersion>,
     /// What Envoys said, on all replicas.
     pub report: Option<&'a LoadBalancerReport>,
