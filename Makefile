@@ -1,6 +1,7 @@
 # Everything a newcomer and CI run. `make help` lists the targets.
 #
-# LAB is the name of the lab that a target works on; SUITE narrows `make e2e` and `make soak`, BENCH `make bench`.
+# LAB is the name of the lab that a target works on; SUITE narrows `make e2e` and `make soak`, BENCH `make bench`, which
+# does parts p1 to p8 before the lab is needed.
 # KUBELB_SOAK_OUTAGE_SECONDS is how long `make soak` keeps the hub's API server away: 600 unless told.
 
 SHELL := /bin/bash
@@ -64,9 +65,13 @@ soak: ## Long runs on a lab with the product, an hour or two in all; SUITE=outag
 	LAB=$(LAB) BIN=$(BIN) STORIES=soak SHOW=1 e2e/run-stories.sh "$(SUITE)"
 
 .PHONY: bench
-bench: ## What delegation costs, on a lab with the product; BENCH=p9-shared,p9-rested,p9-own,p10,p11,switch, ROUTES=1000.
-	cargo build --release -p bench
+bench: bench-l4 ## What the product costs, on a lab with it and beside it; BENCH=p1,...,p9-shared,p9-rested,p9-own,p10,p11,switch, ROUTES=1000.
 	$(LAB_CMD) exec -- $(BIN)/bench --out bench.json
+
+.PHONY: bench-l4
+bench-l4: ## The part of it that needs no lab, half an hour: BENCH=p1,...,p8, SCALE=0.1, MANAGER= and CCM= for other binaries.
+	cargo build --release -p bench -p kubelb-manager -p kubelb-ccm
+	$(BIN)/bench l4 --manager $(or $(MANAGER),$(BIN)/kubelb-manager) --ccm $(or $(CCM),$(BIN)/kubelb-ccm) --out bench.json
 
 .PHONY: performance
 performance: ## Makes docs/performance.md from docs/performance.json, which is a bench.json.

@@ -115,6 +115,25 @@ pub async fn apply(client: &Client, namespace: &str, kind: &ApiResource, object:
     Ok(())
 }
 
+/// Applies an object that is in no namespace, server-side.
+///
+/// # Errors
+/// When the API server refuses it.
+pub async fn apply_cluster_wide(client: &Client, kind: &ApiResource, object: &Value) -> Result<()> {
+    let name = object["metadata"]["name"]
+        .as_str()
+        .context("an object without name")?;
+    Api::<DynamicObject>::all_with(client.clone(), kind)
+        .patch(
+            name,
+            &PatchParams::apply(FIELD_MANAGER).force(),
+            &Patch::Apply(object),
+        )
+        .await
+        .with_context(|| format!("applying {} {name}", kind.kind))?;
+    Ok(())
+}
+
 /// Deletes every object of a kind in a namespace that has a label, and waits until they are gone.
 ///
 /// # Errors

@@ -3,20 +3,18 @@
 use anyhow::{Context, Result};
 
 use crate::report::Machine;
-use crate::scene::Scene;
 
-/// This machine, and the hub's version.
+/// This machine, with the versions of Kubernetes and of the product.
 ///
 /// # Errors
-/// When the hub does not tell.
-pub async fn describe(scene: &Scene) -> Result<Machine> {
-    let hub = scene.raw.client.apiserver_version();
+/// When Linux does not tell.
+pub fn describe(kubernetes: String, product: String) -> Result<Machine> {
     Ok(Machine {
         processor: processor(&read("/proc/cpuinfo")?),
         cores: std::thread::available_parallelism()?.get(),
         memory_gib: memory_gib(&read("/proc/meminfo")?),
-        kubernetes: hub.await.context("asking the hub for its version")?.git_version,
-        product: env!("CARGO_PKG_VERSION").to_owned(),
+        kubernetes,
+        product,
     })
 }
 

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::burst::Burst;
 use crate::hops::Hops;
+use crate::l4::figures::Section;
 use crate::probe::Unexpected;
 use crate::propagation::Propagation;
 use crate::switch::Switch;
 
 /// Where it was measured.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Processor, as it calls itself.
     pub processor: String,
@@ -38,6 +39,9 @@ pub struct Report {
     pub hops: Option<Hops>,
     /// Backend switches under traffic.
     pub switch: Option<Switch>,
+    /// P1 to P8, with the machine that they were measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l4: Option<Section>,
 }
 
 /// A figure and its goal.
@@ -76,6 +80,39 @@ impl Line {
 }
 
 impl Report {
+    /// These figures, and those of `before` that were not measured again. Where nothing beside Envoy Gateway was, its
+    /// machine stays the one that is known.
+    #[must_use]
+    pub fn over(self, before: Self) -> Self {
+        let Self {
+            machine,
+            propagation,
+            burst,
+            hops,
+            switch,
+            l4,
+        } = self;
+        let measured = !propagation.is_empty() || burst.is_some() || hops.is_some() || switch.is_some();
+        let mut all = before.propagation;
+        for found in propagation {
+            match all.iter_mut().find(|former| former.series == found.series) {
+                Some(former) => *former = found,
+                None => all.push(found),
+            }
+        }
+        Self {
+            machine: if measured { machine } else { before.machine },
+            propagation: all,
+            burst: burst.or(before.burst),
+            hops: hops.or(before.hops),
+            switch: switch.or(before.switch),
+            l4: match l4 {
+                Some(section) => Some(section.over(before.l4)),
+                None => before.l4,
+            },
+        }
+    }
+
     /// The figures that are compared.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
@@ -314,6 +351,40 @@ mod tests {
         assert!(!reached(way(Some(2.9), 50)));
         assert!(!reached(way(Some(3.1), 10)));
         assert!(!reached(way(None, 10)));
+    }
+
+    #[test]
+    fn one_part_measured_again_leaves_the_others_as_they_were() {
+        let burst = |writes| Burst {
+            routes: 1000,
+            delegated: way(None, writes),
+            raw: way(None, 1),
+        };
+        let machine = |cores| Machine {
+            cores,
+            ..Machine::default()
+        };
+        let before = || Report {
+            machine: machine(2),
+            burst: Some(burst(7)),
+            ..Report::default()
+        };
+        let l4 = Report {
+            l4: Some(Section::default()),
+            ..Report::default()
+        };
+        let merged = l4.over(before());
+        assert!(merged.l4.is_some());
+        assert_eq!(merged.machine.cores, 2);
+        assert_eq!(merged.burst.map(|burst| burst.delegated.gateway_writes), Some(7));
+        let again = Report {
+            machine: machine(4),
+            burst: Some(burst(8)),
+            ..Report::default()
+        };
+        let merged = again.over(before());
+        assert_eq!(merged.machine.cores, 4);
+        assert_eq!(merged.burst.map(|burst| burst.delegated.gateway_writes), Some(8));
     }
 
     #[test]

@@ -225,11 +225,16 @@ pub fn common(cache: &Cache, progress: &Progress) -> Result<CommonTools> {
 /// Builds or finds what a node image needs.
 pub fn node(cache: &Cache, progress: &Progress) -> Result<NodeTools> {
     Ok(NodeTools {
-        kubernetes: module(cache, progress, &KUBERNETES)?,
+        kubernetes: kubernetes(cache, progress)?,
         containerd: module(cache, progress, &CONTAINERD)?,
         runc: module(cache, progress, &RUNC)?,
         crictl: module(cache, progress, &CRICTL)?,
     })
+}
+
+/// Builds or finds Kubernetes and etcd alone, for who runs an API server without a cluster.
+pub fn kubernetes(cache: &Cache, progress: &Progress) -> Result<Built> {
+    module(cache, progress, &KUBERNETES)
 }
 
 fn module(cache: &Cache, progress: &Progress, module: &Module) -> Result<Built> {
@@ -335,7 +340,8 @@ fn program_of(path: &str) -> &str {
     }
 }
 
-fn envoy(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+/// Fetches or finds the Envoy binary.
+pub fn envoy(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let key = Key::of([("version", versions::ENVOY), ("machine", std::env::consts::ARCH)]);
     let dir = cache.artefact(progress, "envoy", &key, |out| fetch_envoy(progress, out))?;
     Ok(dir.join("envoy"))
