@@ -421,6 +421,30 @@ fn while_a_port_is_not_recorded_a_part_of_it_is_no_whole() {
     lb.spec.ports.push(more);
     assert!(view(&lb).assess()[0].frontend(Site::Tenant).is_some());
     assert!(!view(&lb).assess()[0].is_complete(Site::Tenant));
+    assert_eq!(
+        view(&lb).assess()[0].content(Site::Tenant, &Settings::default()),
+        None
+    );
+}
+
+#[test]
+fn a_content_is_the_same_in_each_generation_until_envoy_has_to_be_told() {
+    let content = |change: &dyn Fn(&mut LoadBalancer)| {
+        let mut lb = lb("a", 0, 80);
+        change(&mut lb);
+        served(lb).assess()[0]
+            .content(Site::Tenant, &Settings::default())
+            .unwrap()
+    };
+    let first = content(&|_| ());
+    let other_node = content(&|lb| {
+        lb.metadata.generation = Some(2);
+        lb.spec.endpoints[0].addresses.as_mut().unwrap()[0].ip = Some("10.0.0.2".into());
+    });
+    let sticky =
+        content(&|lb| lb.spec.persistence = serde_json::from_value(json!({"type": "SourceIP"})).unwrap());
+    assert_eq!(first, other_node);
+    assert_ne!(first, sticky);
 }
 
 #[test]
