@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn a_network_policy_lets_clients_in_and_envoys_out_to_the_tenants_ranges() {
-        let config = json!({"endpointCIDRs": ["192.0.2.0/24", "2001:db8::/32"],
+        // One is denied in part, one is not, and one is as a whole.
+        let config = json!({"endpointCIDRs": ["192.0.2.0/24", "2001:db8::/32", "10.1.0.0/16"],
             "deniedEndpointCIDRs": ["192.0.2.128/25", "10.0.0.0/8"],
             "envoyProxy": {"networkPolicy": {"enabled": true}}});
         insta::assert_yaml_snapshot!(built_with(&FleetId::Shared, config, DEPLOYMENT).network_policy);
