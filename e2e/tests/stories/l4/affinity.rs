@@ -10,8 +10,9 @@ use crate::support::{Scratch, answered, hub_namespace, is_ready, lab, service_ad
 
 /// Requests of one client, each by a connection of its own.
 const REQUESTS: usize = 40;
-/// Two pods on each of two nodes.
-const SPREAD: &str = "      topologySpreadConstraints:
+/// Two pods on each of two nodes, of which the control plane's is none.
+const SPREAD: &str = "      affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: node-role.kubernetes.io/control-plane, operator: DoesNotExist}]}]}}}
+      topologySpreadConstraints:
       - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor, labelSelector: {matchLabels: {app: web}}}
       containers:\n";
 
