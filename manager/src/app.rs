@@ -24,6 +24,7 @@ use crate::args::{Args, METRICS_PORT, XDS_PORT};
 use crate::claims::ClaimsCell;
 use crate::context::{Context, Options, VERSION};
 use crate::controller::global::FindingsCell;
+use crate::controller::load_balancer::memory::Memories;
 use crate::controller::load_balancer::refresh_hostnames;
 use crate::controller::route::apply::{LINGER, SettledByNamespace};
 use crate::controller::route::bridge::Bridges;
@@ -211,6 +212,7 @@ impl Manager {
             translations: Translations::default(),
             findings: Findings::default(),
             settled: SettledByNamespace::default(),
+            memories: Memories::default(),
             metrics: own,
         });
         Ok(Self { ctx, drivers, plane })

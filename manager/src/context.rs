@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
 use crate::controller::global::FindingsCell;
+use crate::controller::load_balancer::memory::Memories;
 use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::route::bridge::Bridges;
 use crate::controller::route::status::Findings;
@@ -132,6 +133,8 @@ pub struct Context {
     pub findings: Findings,
     /// What is as it should be of what routes need.
     pub settled: SettledByNamespace,
+    /// What runs over LoadBalancers remember.
+    pub memories: Memories,
     /// Metrics.
     pub metrics: ManagerMetrics,
 }

@@ -373,3 +373,25 @@ async fn a_change_that_is_none_to_envoy_takes_programmed_back_at_no_moment() {
     assert_eq!(taken_back, Vec::<serde_json::Value>::new());
     manager.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_load_balancers_the_first_are_told_before_the_last_are_written() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    for index in 0..150 {
+        hub.load_balancer("tenant-a", &format!("web-{index:03}"));
+    }
+    let manager = hub.manager().await;
+    let writes = hub.settled().await;
+    let is_service = |line: &&String| line.contains("/services/lb-");
+    assert_eq!(writes.iter().filter(is_service).count(), 150, "each once");
+    let told = writes
+        .iter()
+        .position(|line| line.contains("/loadbalancers/web-000/status"));
+    let before = writes[..told.unwrap()].iter().filter(is_service).count();
+    assert!(before < 150, "{before}");
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "a second look");
+    manager.stop().await;
+}

@@ -99,8 +99,9 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
     };
     tell(ctx, findings);
     measure(ctx, &view, &settings, &desired);
+    let more = applied.more;
     applied.into_result()?;
-    Ok(next_look(&desired, now()))
+    Ok(next_look(&desired, more, now()))
 }
 
 /// The manager's namespace, with what the Config says: no Tenant may change what is for all.

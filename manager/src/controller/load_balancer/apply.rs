@@ -7,13 +7,15 @@ use api::meta;
 use api::v1alpha1::load_balancer_condition as reason;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
-use controller_kit::diff::plan as diff;
+use controller_kit::diff::Portion;
 use controller_kit::object::{Object, ObjectId};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
 
 use super::assess::View;
+use super::memory::Memory;
 use super::plan::Desired;
 use super::status::Refusal;
 use crate::build::component;
@@ -39,6 +41,8 @@ const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 pub struct Applied {
     /// LoadBalancers whose Service could not be written.
     pub refused: BTreeMap<LoadBalancerId, Refusal>,
+    /// There is more to write.
+    pub more: bool,
     /// What failed, to be tried again.
     failed: Option<ApplyError>,
 }
@@ -58,13 +62,15 @@ impl Applied {
 /// # Errors
 /// When objects cannot be compared or a certificate cannot be made. Refusals of the API server are in the answer.
 pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applied, Error> {
+    let mut memory = ctx.memories.take(&view.namespace);
     let Certificates { due, kept } = certificates(ctx, view, desired)?;
-    let mut objects = objects(ctx, view, desired)?;
+    let mut objects = objects(ctx, view, desired, &mut memory)?;
     for certificate in &due {
         objects.push(Object::typed(certificate)?);
     }
     let live = live(ctx, view, &kept)?;
-    let plan = diff(objects, &live, made_for(&view.tenant));
+    let plan = memory.settled.plan(objects, &live, made_for(&view.tenant));
+    let Portion { plan, left } = memory.portion(plan, desired);
     let foreign = plan.foreign.clone();
     // A LoadBalancer that cannot be read looks as if it were gone.
     let unread = ctx
@@ -80,7 +86,19 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         .await;
     log(view, &report);
     await_recorded(ctx, &report.applied).await;
-    Ok(summarize(ctx, view, desired, report, foreign))
+    let mut applied = summarize(ctx, view, desired, report, foreign);
+    // What was not tried again is as it was.
+    for owner in left.iter().filter_map(|id| desired.owners.get(&id.key.name)) {
+        if let Some(refusal) = memory.refused.get(owner) {
+            applied.refused.insert(owner.clone(), refusal.clone());
+        }
+    }
+    applied.more = !left.is_empty();
+    if !desired.services.is_empty() {
+        memory.refused.clone_from(&applied.refused);
+        ctx.memories.put(&view.namespace, memory);
+    }
+    Ok(applied)
 }
 
 /// Ports are recorded in Services. A run that came before the watch shows those would see ports as free that are not, and
@@ -94,12 +112,12 @@ async fn await_recorded(ctx: &Context, written: &[Object]) {
 }
 
 /// Everything that shall be there but certificates.
-fn objects(ctx: &Context, view: &View, desired: &Desired) -> Result<Vec<Object>, Error> {
-    let mut objects = desired
-        .services
-        .iter()
-        .map(Object::typed)
-        .collect::<Result<Vec<_>, _>>()?;
+fn objects(ctx: &Context, view: &View, desired: &Desired, memory: &mut Memory) -> Result<Vec<Object>, Error> {
+    let services = desired.services.iter();
+    let mut objects = memory.services.render(
+        services.map(|service| (service.name_any(), service)),
+        |_, service| Object::typed(service),
+    )?;
     let Some(settings) = &view.settings else {
         return Ok(objects);
     };
@@ -264,6 +282,7 @@ fn summarize(
     }
     Applied {
         refused,
+        more: false,
         failed: report.into_result().err(),
     }
 }

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod assess;
 pub mod convert;
 pub mod fleets;
+pub mod memory;
 pub mod moves;
 pub mod plan;
 pub mod policy;
@@ -80,12 +81,16 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         report_all(ctx, &view, settings, &assessed, &desired, &applied, &merged).await?;
         report_addresses(ctx, &view, settings).await?;
     }
+    let more = applied.more;
     applied.into_result()?;
-    Ok(next_look(&desired, now()))
+    Ok(next_look(&desired, more, now()))
 }
 
 /// When to look again although nothing happens. What came due meanwhile is looked at at once.
-pub fn next_look(desired: &Desired, now: Timestamp) -> Outcome {
+pub fn next_look(desired: &Desired, more: bool, now: Timestamp) -> Outcome {
+    if more {
+        return Outcome::requeue(Duration::ZERO);
+    }
     if desired.fleets.is_empty() {
         return Outcome::done();
     }
@@ -137,6 +142,9 @@ async fn report_all(
             },
             &now,
         );
+        if item.load_balancer.status.as_ref() == Some(&status) {
+            continue;
+        }
         let api = &api;
         writes.push(async move { ctx.write_status(api, item.load_balancer.as_ref(), &status).await });
     }

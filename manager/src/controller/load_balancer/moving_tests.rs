@@ -201,7 +201,7 @@ fn a_change_of_topology_moves_each_when_its_new_envoys_have_it_and_keeps_the_old
     assert_eq!(hub.served(), served(both));
     assert_eq!(hub.step(&[]).services, desired.services, "a second look");
     for (second, left) in [(100, DEFAULT_DRAIN.as_secs()), (until, 0), (until + 1, 0)] {
-        let wait = next_look(&desired, at(second)).requeue_after;
+        let wait = next_look(&desired, false, at(second)).requeue_after;
         assert_eq!(wait.map(|wait| wait.as_secs()), u64::try_from(left).ok());
     }
 

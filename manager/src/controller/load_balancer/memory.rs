@@ -1,0 +1,46 @@
+//! What a run over the LoadBalancers of a namespace leaves to the next one. It says what need not be done again, never
+//! what is to be done.
+
+use std::collections::BTreeMap;
+
+use controller_kit::diff::{Plan, Portion, Rendered, Settled};
+use k8s_openapi::api::core::v1::Service;
+use l4_xds::LoadBalancerId;
+
+use super::plan::Desired;
+use super::status::Refusal;
+use crate::by_namespace::ByNamespace;
+
+/// Hub Services that one run writes at most: the first of many is told, and what happens meanwhile is seen, before the
+/// last one is written.
+const PORTION: usize = 64;
+
+/// By namespace.
+pub type Memories = ByNamespace<Memory>;
+
+/// Of one namespace.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Hub Services as they were made.
+    pub services: Rendered<String, Service>,
+    /// What is as it should be.
+    pub settled: Settled,
+    /// LoadBalancers whose Service the hub refused the last time.
+    pub refused: BTreeMap<LoadBalancerId, Refusal>,
+}
+
+impl Memory {
+    /// As much of a plan as one run should do. What Envoys need is written at once.
+    pub fn portion(&self, mut plan: Plan, desired: &Desired) -> Portion {
+        let (services, others) = std::mem::take(&mut plan.apply)
+            .into_iter()
+            .partition(|change| change.desired.id().kind == "Service");
+        plan.apply = services;
+        let mut portion = plan.portion(PORTION, |id| {
+            let owner = desired.owners.get(&id.key.name);
+            owner.is_some_and(|owner| self.refused.contains_key(owner))
+        });
+        portion.plan.apply.extend(others);
+        portion
+    }
+}
