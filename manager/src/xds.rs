@@ -75,6 +75,7 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         addresses: ctx.stores.addresses.in_namespace(namespace),
         services: ctx.stores.services.in_namespace(namespace),
         hostnames: ctx.hostnames.get(),
+        gateway_api: ctx.serves_gateway_api(),
     })
 }
 

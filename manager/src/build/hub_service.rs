@@ -15,8 +15,11 @@ use kube::ResourceExt;
 
 use super::{component, envoy, labels, object_meta, owner_reference};
 
-/// Tells external-dns which name the Service's address shall have.
-pub const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
+/// Tell external-dns which name an address shall have. It reads the second one from its version 0.22 on.
+const EXTERNAL_DNS_HOSTNAME: [&str; 2] = [
+    "external-dns.alpha.kubernetes.io/hostname",
+    "external-dns.kubernetes.io/hostname",
+];
 
 /// The class that we asked for when the Service was made.
 pub const CLASS_ASKED: &str = "kubelb.k8c.io/load-balancer-class";
@@ -25,6 +28,13 @@ pub const CLASS_ASKED: &str = "kubelb.k8c.io/load-balancer-class";
 #[must_use]
 pub fn name(namespace: &str, load_balancer: &str) -> String {
     derived_name("lb", "LoadBalancer", namespace, load_balancer)
+}
+
+/// Asks external-dns for a name.
+pub fn name_in_dns(annotations: &mut BTreeMap<String, String>, hostname: &str) {
+    for key in EXTERNAL_DNS_HOSTNAME {
+        annotations.insert(key.to_owned(), hostname.to_owned());
+    }
 }
 
 /// A port of the hub Service.

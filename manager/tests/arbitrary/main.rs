@@ -39,6 +39,7 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
         addresses: vec![Arc::new(nodes)],
         services: Vec::new(),
         hostnames: Arc::default(),
+        gateway_api: true,
     }
 }
 

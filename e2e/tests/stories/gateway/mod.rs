@@ -9,4 +9,4 @@ mod names;
 mod restart;
 mod revoked;
 mod shared;
-mod tls;
+pub mod tls;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod basic;
 mod delete;
+mod hostnames;
 mod local_traffic;
 mod nodes;
 mod proxy_protocol;

@@ -7,7 +7,8 @@ use api::v1alpha1::load_balancer_condition as reason;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
 use controller_kit::diff::plan as diff;
-use controller_kit::object::{Object, ObjectId};
+use controller_kit::object::{Object, ObjectError, ObjectId};
+use gateway_translator::Kind;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
@@ -15,16 +16,19 @@ use super::assess::View;
 use super::plan::Desired;
 use super::status::Refusal;
 use crate::build::envoy::{self, CERTIFICATE_SECRET, Fleet, FleetObjects};
-use crate::build::{component, hub_service};
+use crate::build::{component, https, hub_service};
 use crate::context::{Context, Error, made_for, now};
 use crate::controller::pki as server_pki;
 use crate::pki::{self, Place, Purpose};
+use crate::stores::api_resource;
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// LoadBalancers whose Service could not be written, by name.
     pub refused: BTreeMap<String, Refusal>,
+    /// Why HTTPS of a LoadBalancer could not be written, by its name.
+    pub refused_https: BTreeMap<String, String>,
     /// What failed, to be tried again.
     failed: Option<ApplyError>,
 }
@@ -82,6 +86,9 @@ fn objects(
         .iter()
         .map(Object::typed)
         .collect::<Result<Vec<_>, _>>()?;
+    for https in desired.https.values() {
+        objects.extend(https.objects()?);
+    }
     let Some(settings) = view.settings.as_ref().filter(|_| desired.fleet) else {
         return Ok(objects);
     };
@@ -136,11 +143,33 @@ fn live(ctx: &Context, view: &View, keep_certificate: bool) -> Result<Vec<Object
     if !keep_certificate {
         all.extend(stores.secrets.objects_in(namespace)?);
     }
+    let ours = [component::LOAD_BALANCER, component::ENVOY, component::HTTPS];
     all.retain(|object| {
-        let component = object.label(meta::COMPONENT_LABEL);
-        component == Some(component::LOAD_BALANCER) || component == Some(component::ENVOY)
+        object
+            .label(meta::COMPONENT_LABEL)
+            .is_some_and(|component| ours.contains(&component))
     });
+    all.extend(live_https(ctx, namespace)?);
     Ok(all)
+}
+
+/// What there is under the names of Gateways, routes and EndpointSlices for HTTPS, also of somebody else's: all objects
+/// of these kinds are seen, so what is not shown here is taken for absent.
+fn live_https(ctx: &Context, namespace: &str) -> Result<Vec<Object>, ObjectError> {
+    let stores = &ctx.stores;
+    let gateways = stores.gateways.in_namespace(namespace).into_iter();
+    let others = stores.envoy_gateway.in_namespace(namespace).into_iter();
+    let all = gateways.map(|gateway| (Kind::Gateway, gateway)).chain(others);
+    let named = all.filter(|(_, object)| https::is_name(&object.name_any()));
+    let mut live = named
+        .map(|(kind, object)| Object::dynamic(object.as_ref(), &api_resource(kind)))
+        .collect::<Result<Vec<_>, _>>()?;
+    for slice in stores.endpoint_slices.in_namespace(namespace) {
+        if https::is_name(&slice.name_any()) {
+            live.push(Object::typed(slice.as_ref())?);
+        }
+    }
+    Ok(live)
 }
 
 fn log(view: &View, report: &Report) {
@@ -150,6 +179,18 @@ fn log(view: &View, report: &Report) {
     for id in &report.deleted {
         tracing::info!(tenant = view.tenant, object = %id, "deleted");
     }
+}
+
+/// Whom an object for HTTPS is for.
+fn https_owner(view: &View, id: &ObjectId) -> Option<String> {
+    if !https::is_name(&id.key.name) {
+        return None;
+    }
+    let names = view.load_balancers.iter().map(|lb| lb.name_any());
+    names.into_iter().find(|name| {
+        let backend = https::backend_name(&view.namespace, name);
+        id.key.name == https::name(&view.namespace, name) || id.key.name.starts_with(&backend)
+    })
 }
 
 fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>) -> Applied {
@@ -163,6 +204,7 @@ fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>)
             .cloned()
     };
     let mut refused = BTreeMap::new();
+    let mut refused_https = BTreeMap::new();
     for id in foreign.iter().chain(&report.foreign) {
         ctx.metrics
             .refused
@@ -170,6 +212,9 @@ fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>)
             .inc();
         let message = format!("{id} exists and is not the manager's");
         tracing::warn!(tenant = view.tenant, object = %id, "not written: it exists and is not ours");
+        if let Some(lb) = https_owner(view, id) {
+            refused_https.insert(lb, message.clone());
+        }
         if let Some(lb) = lb_of(id) {
             refused.insert(
                 lb,
@@ -191,9 +236,13 @@ fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>)
             .refused
             .with_label_values(&[id.kind.as_str(), error.reason()])
             .inc();
-        if !error.is_transient()
-            && let Some(lb) = lb_of(id)
-        {
+        if error.is_transient() {
+            continue;
+        }
+        if let Some(lb) = https_owner(view, id) {
+            refused_https.insert(lb, source.to_string());
+        }
+        if let Some(lb) = lb_of(id) {
             refused.insert(
                 lb,
                 Refusal {
@@ -205,6 +254,7 @@ fn summarize(ctx: &Context, view: &View, report: Report, foreign: Vec<ObjectId>)
     }
     Applied {
         refused,
+        refused_https,
         failed: report.into_result().err(),
     }
 }

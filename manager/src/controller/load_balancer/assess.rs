@@ -33,6 +33,8 @@ pub struct View {
     pub services: Vec<Arc<Service>>,
     /// Who holds which host name.
     pub hostnames: Arc<HostnameTable>,
+    /// The hub serves the Gateway API.
+    pub gateway_api: bool,
 }
 
 /// What one LoadBalancer comes to.

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod assess;
 pub mod convert;
+pub mod https;
 pub mod plan;
 pub mod policy;
 pub mod status;
@@ -99,6 +100,13 @@ async fn report_all(
                 report: reports.get(&item.id),
                 exhausted: desired.exhausted.get(&name).map(Vec::as_slice),
                 refused: applied.refused.get(&name),
+                https: desired.https.get(&name).map(|https| {
+                    let gateway = https
+                        .gateway()
+                        .and_then(|gateway| ctx.stores.gateways.get(namespace, gateway));
+                    let refused = applied.refused_https.get(&name).map(String::as_str);
+                    https::condition(https, gateway.as_deref(), refused)
+                }),
             },
             &now,
         );
@@ -132,16 +140,18 @@ pub fn refresh_hostnames(ctx: &Context) {
             let settings = ctx.owner(&namespace)?.settings?;
             let load_balancers =
                 gives_hostnames(&settings).then(|| ctx.stores.load_balancers.in_namespace(&namespace))?;
-            Some((namespace, settings, load_balancers))
+            let services = ctx.stores.services.in_namespace(&namespace);
+            Some((namespace, settings, load_balancers, services))
         })
         .collect();
     let table = hostnames::table(
         tenants
             .iter()
-            .map(|(namespace, settings, load_balancers)| Claimant {
+            .map(|(namespace, settings, load_balancers, services)| Claimant {
                 namespace,
                 settings,
                 load_balancers,
+                services,
             }),
     );
     let before = ctx.hostnames.get();

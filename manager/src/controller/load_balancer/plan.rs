@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::meta;
 use api::v1alpha1::LoadBalancer;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -9,6 +10,7 @@ use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
 use super::convert::WantedListener;
+use super::https::{Https, https};
 use crate::build::hub_service::{self, HubPort, HubService};
 use crate::hostnames;
 use crate::settings::TenantSettings;
@@ -24,6 +26,8 @@ pub struct Desired {
     pub exhausted: BTreeMap<String, Vec<String>>,
     /// Whether the tenant needs Envoys.
     pub fleet: bool,
+    /// What comes of HTTPS for LoadBalancers that ask for it, by name.
+    pub https: BTreeMap<String, Https>,
 }
 
 /// Plans Services and ports.
@@ -42,13 +46,16 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
         let hub_ports = hub_ports(item, &converted.listeners, &ports);
         let missing = missing(item, &converted.listeners, &ports);
         let name = item.load_balancer.name_any();
+        let https = https(view, settings, item);
+        let in_dns = !matches!(https, Some(Https::Served { .. }));
+        desired.https.extend(https.map(|https| (name.clone(), https)));
         if !missing.is_empty() {
             desired.exhausted.insert(name, missing);
         }
         if hub_ports.is_empty() {
             continue;
         }
-        let service = service(view, settings, &item.load_balancer, &hub_ports);
+        let service = service(view, settings, &item.load_balancer, &hub_ports, in_dns);
         if item
             .service
             .as_deref()
@@ -62,12 +69,20 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange) -> Desired {
     desired
 }
 
-fn service(view: &View, settings: &TenantSettings, lb: &LoadBalancer, ports: &[HubPort]) -> Service {
+/// The host name is recorded on it. `in_dns` says that it leads here, and not to where HTTPS is served.
+fn service(
+    view: &View,
+    settings: &TenantSettings,
+    lb: &LoadBalancer,
+    ports: &[HubPort],
+    in_dns: bool,
+) -> Service {
     let mut annotations = api::annotations::propagated(lb.annotations(), &settings.annotations);
-    if settings.dns.use_dns_annotations == Some(true)
-        && let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames)
-    {
-        annotations.insert(hub_service::EXTERNAL_DNS_HOSTNAME.to_owned(), name);
+    if let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames) {
+        if in_dns && settings.dns.use_dns_annotations == Some(true) {
+            hub_service::name_in_dns(&mut annotations, &name);
+        }
+        annotations.insert(meta::HOSTNAME.to_owned(), name);
     }
     hub_service::service(&HubService {
         tenant: &view.tenant,
