@@ -114,6 +114,7 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         global_services: global_services(ctx, namespace),
         workloads: workloads(ctx, namespace),
         hostnames: ctx.hostnames.get(),
+        gateway_api: ctx.serves_gateway_api(),
         translation: ctx.options.translation,
     })
 }
@@ -214,7 +215,10 @@ fn assemble(view: &View, assessed: &[Assessed], parts: &Parts) -> BTreeMap<Fleet
 }
 
 /// Those of which every port is recorded.
-fn complete<'a>(assessed: impl IntoIterator<Item = &'a Assessed>, site: Site) -> BTreeSet<&'a LoadBalancerId> {
+fn complete<'a>(
+    assessed: impl IntoIterator<Item = &'a Assessed>,
+    site: Site,
+) -> BTreeSet<&'a LoadBalancerId> {
     let whole = assessed.into_iter().filter(|item| item.is_complete(site));
     whole.map(|item| &item.id).collect()
 }

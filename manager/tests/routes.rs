@@ -370,18 +370,147 @@ async fn a_route_names_its_new_backend_before_it_leads_there_and_its_old_one_aft
     let made = hub.settled().await;
     let path = made[position(&made, "PATCH", "/httproutes/").unwrap()].trim_start_matches("PATCH ");
     let (collection, _) = path.rsplit_once('/').unwrap();
+    let old = written_backends(&hub).pop().unwrap().remove(0).remove(0);
+
+    hub.api.clear();
+    let spec = json!({"parentRefs": [{"name": "web"}], "hostnames": ["shop.example.com"],
+        "rules": [{"backendRefs": [{"name": "next", "port": 80}]}]});
+    let decisions = json!({
+        "parents": [{"scope": "Tenant", "namespace": "shop", "name": "web", "listeners": ["http"]}],
+        "backends": [{"pointer": "/spec/rules/0/backendRefs/0", "service": {"namespace": "shop",
+            "name": "next", "port": 80, "portName": "http", "nodePort": 30081}}]});
+    hub.route("tenant-a", "HTTPRoute", "shop", spec, decisions);
+    hub.written(&format!("PATCH {path}")).await;
+    // Nothing else may come before Envoy Gateway has looked at it.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let warm = written_backends(&hub).pop().unwrap();
+    let new = warm[1][0].clone();
+    assert_eq!(written_backends(&hub), [[[old.clone()], [new.clone()]]]);
+    let writes = hub.writes();
+    assert!(
+        position(&writes, "PATCH", &format!("/services/{new}")) < position(&writes, "PATCH", "/httproutes/"),
+        "{writes:#?}"
+    );
+
+    // Envoy Gateway has looked at it.
+    let mut route = hub.memory.get(path).unwrap();
+    let accepted = json!({"type": "Accepted", "status": "True", "observedGeneration": 2});
+    route["metadata"]["generation"] = 2.into();
+    route["status"] = json!({"parents": [{"conditions": [accepted]}]});
+    hub.api.clear();
+    hub.memory.put(collection, route);
+    let confirmed = std::time::Instant::now();
+    hub.written(&format!("PATCH {path}")).await;
+    assert!(confirmed.elapsed() < std::time::Duration::from_secs(1));
+    assert_eq!(written_backends(&hub), [[[new.clone()], [old.clone()]]]);
+
+    hub.api.clear();
+    hub.written("DELETE /api/v1/namespaces/tenant-a/services/svc-")
+        .await;
+    assert_eq!(
+        written_backends(&hub),
+        [[[new]]],
+        "it lets go before the Service goes"
+    );
+    hub.api.clear();
+    manager.ctx.triggers.everything();
+    let later = of_routes(hub.settled().await);
+    assert!(later.iter().all(|line| line.starts_with("DELETE")), "{later:#?}");
+    manager.stop().await;
+}
+
+/// Names of the Secrets that the listeners of a hub Gateway show.
+fn shown_secrets(gateway: &serde_json::Value) -> Vec<String> {
+    let items = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let listeners = items(&gateway["spec"]["listeners"]).into_iter();
+    let references = listeners.flat_map(|listener| items(&listener["tls"]["certificateRefs"]));
+    references
+        .map(|reference| reference["name"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_loses_its_last_certificate_keeps_its_address_and_shows_it_no_more() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    https_gateway(&hub, true);
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    let path = made[position(&made, "PATCH", "/gateways/").unwrap()]
+        .trim_start_matches("PATCH ")
+        .to_owned();
+    let mut gateway = hub.memory.get(&path).unwrap();
+    let secret = shown_secrets(&gateway).pop().unwrap();
+    let condition =
+        |type_: &str| json!({"type": type_, "status": "True", "reason": type_, "observedGeneration": 1});
+    gateway["metadata"]["generation"] = 1.into();
+    gateway["status"] = json!({"addresses": [{"type": "IPAddress", "value": "192.0.2.7"}],
+        "conditions": [condition("Accepted"), condition("Programmed")]});
+    hub.memory.put(GATEWAYS, gateway);
+    hub.settled().await;
+    assert_eq!(
+        hub.condition("tenant-a", "uid-of-gateway", "Programmed").0,
+        "True"
+    );
+
+    hub.api.clear();
+    hub.withdraw_certificate("tenant-a", "uid-cert");
+    let lost = hub.settled().await;
+    assert_eq!(position(&lost, "DELETE", "/gateways/"), None, "{lost:#?}");
+    assert!(
+        position(&lost, "DELETE", &format!("/secrets/{secret}")).is_some(),
+        "{lost:#?}"
+    );
+    let shown = shown_secrets(&hub.memory.get(&path).unwrap());
+    assert_eq!(shown, ["missing-certificate", "missing-certificate"]);
+    assert_eq!(
+        hub.condition("tenant-a", "uid-of-gateway", "Programmed"),
+        ("False".into(), "Rejected".into())
+    );
+    let status = hub.route_status("tenant-a", "uid-of-gateway");
+    assert_eq!(status["addresses"][0]["value"], "192.0.2.7");
+    assert_eq!(status["listeners"][0]["reason"], "SecretNotFound");
+
+    hub.api.clear();
+    hub.certificate("tenant-a", "uid-cert");
+    let back = hub.settled().await;
+    assert_eq!(position(&back, "DELETE", ""), None, "{back:#?}");
+    assert_eq!(
+        shown_secrets(&hub.memory.get(&path).unwrap()),
+        [secret.clone(), secret]
+    );
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_secret_that_somebody_edits_or_deletes_is_put_right() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.certificate("tenant-a", "uid-cert");
+    https_gateway(&hub, false);
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    let path = made[position(&made, "PATCH", "/secrets/").unwrap()]
+        .trim_start_matches("PATCH ")
+        .to_owned();
     let again = format!("PATCH {path}");
+    let content = || hub.memory.get(&path).unwrap()["data"].clone();
+    let good = content();
+    let mut edited = hub.memory.get(&path).unwrap();
+    edited["data"]["tls.key"] = "b3RoZXI=".into();
+    let (collection, _) = path.rsplit_once('/').unwrap();
     hub.api.clear();
     hub.memory.put(collection, edited);
     hub.written(&again).await;
     hub.settled().await;
-    assert_eq!(content(&hub.memory.get(&path).unwrap()), content(&good));
+    assert_eq!(content(), good);
 
     hub.api.clear();
     hub.memory.remove(&path);
     hub.written(&again).await;
     hub.settled().await;
-    assert_eq!(content(&hub.memory.get(&path).unwrap()), content(&good));
+    assert_eq!(content(), good);
     manager.stop().await;
 }
 
