@@ -7,8 +7,16 @@ use std::collections::BTreeMap;
 
 use crate::v1alpha1::AnnotationSettings;
 
-/// Keys that never pass: a tenant must not forge an origin, and kubectl's hold the whole object again.
-const NEVER: [&str; 2] = ["kubelb.k8c.io/", "kubectl.kubernetes.io/"];
+/// What keys that never pass begin with: a tenant must not forge an origin, kubectl's hold the whole object again, and
+/// a name in DNS is given by the hub or not at all. external-dns reads either of its prefixes, by its version.
+const NEVER: [&str; 6] = [
+    "kubelb.k8c.io/",
+    "kubectl.kubernetes.io/",
+    "external-dns.alpha.kubernetes.io/hostname",
+    "external-dns.alpha.kubernetes.io/internal-hostname",
+    "external-dns.kubernetes.io/hostname",
+    "external-dns.kubernetes.io/internal-hostname",
+];
 
 /// The annotations of `annotations` that `settings` lets through.
 #[must_use]
@@ -240,6 +248,24 @@ mod tests {
             ("a", "b"),
         ];
         assert_eq!(keys(&settings, &pairs), ["a"]);
+    }
+
+    #[test]
+    fn a_name_in_dns_cannot_be_taken_by_an_annotation_even_where_everything_passes() {
+        let settings = AnnotationSettings {
+            propagate_all_annotations: Some(true),
+            ..AnnotationSettings::default()
+        };
+        let pairs = [
+            ("external-dns.alpha.kubernetes.io/hostname", "bank.example.com"),
+            (
+                "external-dns.alpha.kubernetes.io/internal-hostname",
+                "bank.example.com",
+            ),
+            ("external-dns.alpha.kubernetes.io/ttl", "60"),
+            ("external-dns.kubernetes.io/hostname", "bank.example.com"),
+        ];
+        assert_eq!(keys(&settings, &pairs), ["external-dns.alpha.kubernetes.io/ttl"]);
     }
 
     proptest! {

@@ -26,8 +26,13 @@ pub const LOAD_BALANCER_LABEL: &str = "kubelb.k8c.io/lb-name";
 pub const COMPONENT_LABEL: &str = "kubelb.k8c.io/component";
 /// Keeps a tenant's or a hub object until what was made from it is gone.
 pub const CLEANUP_FINALIZER: &str = "kubelb.k8c.io/cleanup";
-/// A Service annotation: give this LoadBalancer a host name below the tenant's wildcard domain.
+/// A Service annotation: `true` asks for a host name below the tenant's wildcard domain, `false` wants none. On the
+/// hub it is read from the LoadBalancer.
 pub const REQUEST_WILDCARD_DOMAIN: &str = "kubelb.k8c.io/request-wildcard-domain";
+/// A Service annotation: the host name that is asked for. On a hub Service it is the record of the name in force.
+pub const HOSTNAME: &str = "kubelb.k8c.io/hostname";
+/// A Service annotation: `true` asks for HTTPS at the host name, with a certificate of the hub's.
+pub const MANAGE_CERTIFICATES: &str = "kubelb.k8c.io/manage-certificates";
 /// A Service annotation: send PROXY protocol of this version to the backends.
 pub const PROXY_PROTOCOL: &str = "kubelb.k8c.io/proxy-protocol";
 /// Label of a tenant Secret that may be copied to the hub.

@@ -31,7 +31,7 @@ pub mod reason {
 }
 
 /// Reasons of the hub's conditions that are passed on as they are.
-const HUB_REASONS: [&str; 16] = [
+const HUB_REASONS: [&str; 20] = [
     lb::REASON_ENDPOINT_NOT_ALLOWED,
     lb::REASON_ADDRESSES_NOT_FOUND,
     lb::REASON_INVALID_PORTS,
@@ -41,6 +41,10 @@ const HUB_REASONS: [&str; 16] = [
     lb::REASON_NAME_CONFLICT,
     lb::REASON_REJECTED,
     lb::REASON_PORTS_EXHAUSTED,
+    lb::REASON_HOSTNAME_NOT_ALLOWED,
+    lb::REASON_NO_WILDCARD_DOMAIN,
+    lb::REASON_NO_HOSTNAME,
+    lb::REASON_NO_ISSUER,
     route::REASON_INVALID_ORIGIN,
     route::REASON_UNSUPPORTED_KIND,
     route::REASON_DOMAIN_NOT_ALLOWED,

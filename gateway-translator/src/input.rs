@@ -53,6 +53,8 @@ pub struct Settings {
     pub infrastructure_metadata: bool,
     /// Which annotations reach the hub.
     pub annotations: AnnotationSettings,
+    /// What tenants say to external-dns reaches the hub, as far as the rules for annotations let it.
+    pub dns_annotations: bool,
     /// Hub Gateways that routes of the tenant may attach to, with the listeners that let them.
     pub shared_gateways: Vec<SharedGateway>,
 }
@@ -70,6 +72,7 @@ impl Default for Settings {
             gateway_addresses: EndpointPolicy::default(),
             infrastructure_metadata: false,
             annotations: AnnotationSettings::default(),
+            dns_annotations: false,
             shared_gateways: Vec::new(),
         }
     }

@@ -1,10 +1,12 @@
 //! Metadata of hub objects: who made them, from what.
 
-use api::meta;
+use std::collections::BTreeMap;
+
+use api::{annotations, meta};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
-use crate::input::Input;
+use crate::input::{Input, Settings};
 use crate::origin::Source;
 use crate::output::ObjectKey;
 
@@ -30,7 +32,7 @@ pub(crate) fn labels(tenant: &str, component: &str) -> Map<String, Value> {
 }
 
 /// Metadata of the one object that is made from a Route.
-pub(crate) fn of_route(input: &Input, source: &Source<'_>, key: &ObjectKey) -> Value {
+pub(crate) fn of_route(input: &Input, settings: &Settings, source: &Source<'_>, key: &ObjectKey) -> Value {
     let origin = source.origin;
     let kind = format!("{}.{}", origin.kind, origin.group);
     let identity = [
@@ -40,7 +42,7 @@ pub(crate) fn of_route(input: &Input, source: &Source<'_>, key: &ObjectKey) -> V
         (meta::ORIGIN_UID, &origin.uid),
     ];
     let mut labels = labels(&input.tenant, component::ROUTE);
-    let mut annotations = Map::new();
+    let mut annotations = for_dns(settings, source);
     for (name, value) in identity {
         annotations.insert(name.to_owned(), value.into());
         if meta::is_label_value(value) {
@@ -68,6 +70,24 @@ pub(crate) fn of_route(input: &Input, source: &Source<'_>, key: &ObjectKey) -> V
         own(&mut metadata, "Route", &source.route.metadata);
     }
     metadata
+}
+
+/// What begins the keys that external-dns reads, by its version.
+const EXTERNAL_DNS: [&str; 2] = ["external-dns.alpha.kubernetes.io/", "external-dns.kubernetes.io/"];
+
+/// What the tenant says to external-dns, as far as it passes. Names never do: external-dns reads them from the specs of
+/// routes and listeners, where they were checked.
+fn for_dns(settings: &Settings, source: &Source<'_>) -> Map<String, Value> {
+    let resource = source.route.spec.source.kubernetes.as_ref();
+    let all = resource
+        .filter(|_| settings.dns_annotations)
+        .and_then(|k| k.resource.0.pointer("/metadata/annotations")?.as_object());
+    let said: BTreeMap<String, String> = (all.into_iter().flatten())
+        .filter(|(key, _)| EXTERNAL_DNS.iter().any(|prefix| key.starts_with(prefix)))
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect();
+    let passing = annotations::propagated(&said, &settings.annotations).into_iter();
+    passing.map(|(key, value)| (key, value.into())).collect()
 }
 
 /// Lets the hub's garbage collector remove a child with its CR. An object without a UID cannot own.

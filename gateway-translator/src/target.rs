@@ -128,11 +128,17 @@ pub(crate) fn draft<'a>(
 }
 
 /// The whole object that is made from a Route.
-pub(crate) fn hub_object(input: &Input, source: &Source<'_>, key: ObjectKey, spec: &Value) -> HubObject {
+pub(crate) fn hub_object(
+    input: &Input,
+    settings: &Settings,
+    source: &Source<'_>,
+    key: ObjectKey,
+    spec: &Value,
+) -> HubObject {
     let value = json!({
         "apiVersion": key.kind.api_version(),
         "kind": key.kind.as_str(),
-        "metadata": metadata::of_route(input, source, &key),
+        "metadata": metadata::of_route(input, settings, source, &key),
         "spec": spec,
     });
     HubObject { key, value }

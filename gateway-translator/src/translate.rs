@@ -324,12 +324,12 @@ fn own_objects(drafts: &[Entry<'_>], input: &Input, settings: &Settings) -> Vec<
         .enumerate()
         .map(|(index, (source, draft))| match &draft.content {
             Content::Listeners { gateway, spec, .. } => {
-                let mut objects = vec![hub_object(input, source, draft.key.clone(), spec)];
+                let mut objects = vec![hub_object(input, settings, source, draft.key.clone(), spec)];
                 let further = misdirected::policies(&draft.key, gateway, &topology, &routed);
                 objects.extend(
                     further
                         .into_iter()
-                        .map(|(key, spec)| hub_object(input, source, key, &spec)),
+                        .map(|(key, spec)| hub_object(input, settings, source, key, &spec)),
                 );
                 objects
             }
@@ -337,7 +337,13 @@ fn own_objects(drafts: &[Entry<'_>], input: &Input, settings: &Settings) -> Vec<
                 let parts = parts_of.get(&index).into_iter().flatten().enumerate();
                 let object = |(number, part): (usize, &Part)| {
                     let spec = part.spec(content, &input.namespace);
-                    hub_object(input, source, source.part(&input.namespace, number), &spec)
+                    hub_object(
+                        input,
+                        settings,
+                        source,
+                        source.part(&input.namespace, number),
+                        &spec,
+                    )
                 };
                 parts.map(object).collect()
             }

@@ -236,6 +236,12 @@ impl Context {
         self.leadership.is_leader()
     }
 
+    /// Whether Gateways with HTTPRoutes can be made.
+    #[must_use]
+    pub fn serves_gateway_api(&self) -> bool {
+        self.stores.gateways.is_installed() && self.stores.envoy_gateway.is_installed(Kind::HttpRoute)
+    }
+
     /// The one Config.
     #[must_use]
     pub fn config(&self) -> Option<Arc<Config>> {

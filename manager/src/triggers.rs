@@ -6,6 +6,7 @@
 use controller_kit::ObjectKey;
 use controller_kit::driver::Trigger;
 
+use crate::build::https;
 use crate::controller::tenant::namespace::tenant_names;
 
 /// What a store holds, as far as whose work it is.
@@ -137,7 +138,7 @@ impl Triggers {
                 self.report.trigger(namespace.clone());
                 self.load_balancer.trigger(namespace.clone());
             }
-            Interest::RouteObject => self.route.trigger(namespace.clone()),
+            Interest::RouteObject => self.route_object_changed(key),
             Interest::PatchPolicy => {
                 self.route.trigger(namespace.clone());
                 self.config.trigger(());
@@ -151,7 +152,7 @@ impl Triggers {
             Interest::Secret => self.secret_changed(namespace),
             Interest::ConfigMap => self.config_map_changed(key),
             Interest::Gateway => {
-                self.route.trigger(namespace.clone());
+                self.route_object_changed(key);
                 self.shared_gateway_changed(namespace);
             }
             Interest::GatewayClass => {
@@ -206,6 +207,15 @@ impl Triggers {
         self.tenant_of(namespace.as_str());
         self.all_of(namespace.as_str());
         self.claims.trigger(());
+    }
+
+    /// Those for HTTPS of a LoadBalancer are known by their names.
+    fn route_object_changed(&self, key: &ObjectKey) {
+        if https::is_name(&key.name) {
+            self.load_balancer.trigger(key.namespace.clone());
+        } else {
+            self.route.trigger(key.namespace.clone());
+        }
     }
 
     fn secret_changed(&self, namespace: &str) {

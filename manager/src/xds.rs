@@ -114,6 +114,7 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         global_services: global_services(ctx, namespace),
         workloads: workloads(ctx, namespace),
         hostnames: ctx.hostnames.get(),
+        gateway_api: ctx.serves_gateway_api(),
         translation: ctx.options.translation,
     })
 }

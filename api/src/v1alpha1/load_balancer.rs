@@ -42,6 +42,10 @@ pub struct LoadBalancerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub hostname: Option<String>,
+    /// Asks for HTTPS at the host name, ended on the hub with a certificate of the hub's. Needs the type
+    /// `LoadBalancer`, `dns.useCertificateAnnotations` and the Gateway API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsSettings>,
     /// `LoadBalancer` asks for an address outside the hub, `ClusterIP` for one inside.
     #[serde(rename = "type", default)]
     pub type_: LoadBalancerType,
@@ -71,6 +75,15 @@ pub struct LoadBalancerSpec {
     /// How connections are handled. What is left out is taken from the Tenant, then from the Config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_policy: Option<TrafficPolicy>,
+}
+
+/// HTTPS at the host name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpsSettings {
+    /// Number of the TCP port whose backends get the requests. They speak HTTP without TLS. Where none is said: the first
+    /// that is named `http` or `http-…`, or else the first that is not named `https` or `https-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortNumber>,
 }
 
 /// Version of the PROXY protocol.
@@ -150,7 +163,8 @@ pub struct LoadBalancerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub content_version: Option<String>,
-    /// `Accepted` (the spec is allowed) and `Programmed` (an Envoy acknowledged this content).
+    /// `Accepted` (the spec is allowed), `Programmed` (an Envoy acknowledged this content), and where they apply
+    /// `HostnameAssigned` and `HTTPSProgrammed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub conditions: Vec<Condition>,
@@ -209,12 +223,13 @@ pub struct HostnameStatus {
     /// The name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
-    /// A certificate for it is there.
+    /// HTTPS is served at it: its certificate is there, and an Envoy has it.
     #[serde(default)]
     pub tls_enabled: bool,
-    /// A DNS record for it is there.
-    #[serde(default)]
-    pub dns_record_created: bool,
+    /// A DNS record for it is there. Left out while nobody knows: external-dns leaves no word of what it did, and a name
+    /// is never looked up, because whoever owns its zone would decide what the hub talks to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_record_created: Option<bool>,
 }
 
 /// Condition types and reasons of a LoadBalancer.
@@ -223,6 +238,24 @@ pub mod load_balancer_condition {
     pub const ACCEPTED: &str = "Accepted";
     /// An Envoy acknowledged this content and an address is there.
     pub const PROGRAMMED: &str = "Programmed";
+    /// It has the host name that it asked for, or one below the hub's domain. Not there where it shall have none.
+    pub const HOSTNAME_ASSIGNED: &str = "HostnameAssigned";
+    /// HTTPS is served at its host name. Not there where nobody asked for it.
+    pub const HTTPS_PROGRAMMED: &str = "HTTPSProgrammed";
+    /// Reason: it has a host name.
+    pub const REASON_ASSIGNED: &str = "Assigned";
+    /// Reason: the tenant may not choose host names.
+    pub const REASON_HOSTNAME_NOT_ALLOWED: &str = "HostnameNotAllowed";
+    /// Reason: the host name is not within the tenant's domains.
+    pub const REASON_DOMAIN_NOT_ALLOWED: &str = "DomainNotAllowed";
+    /// Reason: another load balancer has the host name.
+    pub const REASON_HOSTNAME_CONFLICT: &str = "HostnameConflict";
+    /// Reason: there is no domain to make a host name below.
+    pub const REASON_NO_WILDCARD_DOMAIN: &str = "NoWildcardDomain";
+    /// Reason: there is no host name to serve HTTPS at.
+    pub const REASON_NO_HOSTNAME: &str = "NoHostname";
+    /// Reason: nobody is named who issues certificates.
+    pub const REASON_NO_ISSUER: &str = "NoIssuer";
     /// Reason: all of it is allowed.
     pub const REASON_ACCEPTED: &str = "Accepted";
     /// Reason: an endpoint is not allowed.

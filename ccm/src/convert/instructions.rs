@@ -1,13 +1,14 @@
-//! What annotations of a Service say about its connections. Pure.
+//! What annotations of a Service say about its connections and its host name. Pure.
 //!
 //! A value that cannot be used is left out and named; it never keeps the Service from being served. Ranges are those
 //! of the hub's LoadBalancer, which would be refused as a whole beyond them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use api::meta::PROXY_PROTOCOL;
-use api::names::PortNumber;
+use api::meta::{HOSTNAME, MANAGE_CERTIFICATES, PROXY_PROTOCOL, REQUEST_WILDCARD_DOMAIN};
+use api::names::{MAX_LABEL, PortNumber};
 use api::v1alpha1::traffic_policy_bound as bound;
 use api::v1alpha1::{
     CircuitBreaker, GrpcHealthCheck, HealthCheck, HealthCheckType, HttpHealthCheck, LoadBalancingAlgorithm,
@@ -31,13 +32,17 @@ const THRESHOLD: RangeInclusive<u32> = 1..=bound::THRESHOLD;
 /// Longest host name.
 const MAX_NAME: usize = 253;
 
-/// What a Service says about its connections.
+/// What a Service says about its connections and its host name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Instructions {
     /// PROXY protocol.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// The rest; none if nothing is said.
+    /// How connections are handled; none if nothing is said.
     pub traffic_policy: Option<TrafficPolicy>,
+    /// The host name that is asked for.
+    pub hostname: Option<String>,
+    /// HTTPS is asked for at the host name.
+    pub https: bool,
 }
 
 /// Reads them. What cannot be used is added to `notices`.
@@ -57,11 +62,17 @@ pub fn read(annotations: &BTreeMap<String, String>, notices: &mut Vec<Notice>) -
         circuit_breaker: Some(circuit_breaker).filter(|breaker| *breaker != CircuitBreaker::default()),
         health_check: health_check(&mut reader),
     };
+    // It goes to the hub as it is, where it decides: here only what means nothing there is told.
+    reader.one_of(&REQUEST_WILDCARD_DOMAIN[PREFIX.len()..], &YES_OR_NO);
     Instructions {
         proxy_protocol: reader.one_of(&PROXY_PROTOCOL[PREFIX.len()..], &[("v2", ProxyProtocol::V2)]),
         traffic_policy: Some(policy).filter(|policy| *policy != TrafficPolicy::default()),
+        hostname: reader.value(&HOSTNAME[PREFIX.len()..], hostname),
+        https: reader.one_of(&MANAGE_CERTIFICATES[PREFIX.len()..], &YES_OR_NO) == Some(true),
     }
 }
+
+const YES_OR_NO: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 const ALGORITHMS: [(&str, LoadBalancingAlgorithm); 3] = [
     ("RoundRobin", LoadBalancingAlgorithm::RoundRobin),
@@ -216,6 +227,23 @@ fn grpc_service(text: &str) -> Result<(), String> {
         .ok_or_else(|| "the name of a gRPC service is wanted, such as shop.Cart".to_owned())
 }
 
+/// As in the status of a Service: DNS labels, and no address.
+fn hostname(text: &str) -> Result<String, String> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.bytes().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_hostname =
+        name.len() <= MAX_NAME && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err();
+    is_hostname
+        .then_some(name)
+        .ok_or_else(|| "a host name is wanted, such as shop.example.com".to_owned())
+}
+
 /// A host name or IPv4 address, perhaps with a port.
 fn authority(text: &str) -> Result<(), String> {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
@@ -319,6 +347,31 @@ mod tests {
         let policy = serde_json::to_value(instructions.traffic_policy).unwrap();
         let expected = json!({"circuitBreaker": {"maxConnections": 5}, "healthCheck": {"type": "TCP"}});
         assert_eq!((instructions.proxy_protocol, policy), (None, expected));
+    }
+
+    #[test]
+    fn a_host_name_is_one_or_is_told_not_to_be() {
+        let (instructions, notices) =
+            run(&[("hostname", "Shop.Example.com."), ("manage-certificates", "True")]);
+        assert_eq!(instructions.hostname.as_deref(), Some("shop.example.com"));
+        assert!(instructions.https && notices.is_empty());
+        for name in [
+            "*.example.com",
+            "10.0.0.1",
+            "a..b",
+            "under_score.example.com",
+            "-a",
+        ] {
+            let (instructions, notices) = run(&[("hostname", name)]);
+            assert_eq!((instructions.hostname, notices.len()), (None, 1), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_a_name_that_means_nothing_is_told() {
+        let (_, notices) = run(&[("request-wildcard-domain", "yes"), ("manage-certificates", "1")]);
+        assert_eq!(notices.len(), 2);
+        assert!(notices[0].contains("true or false is wanted"), "{notices:?}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use api::meta::DEFAULT_NAME;
 use api::names::PortNumber;
 use api::v1alpha1::{
     AddressesReference, AnnotationSettings, EndpointAddress, EndpointPort, EndpointSet,
-    ExternalTrafficPolicy, HealthCheckType, IpFamily, LoadBalancer, LoadBalancerPort, LoadBalancerSpec,
-    LoadBalancerType, Persistence, PersistenceType, Protocol,
+    ExternalTrafficPolicy, HealthCheckType, HttpsSettings, IpFamily, LoadBalancer, LoadBalancerPort,
+    LoadBalancerSpec, LoadBalancerType, Persistence, PersistenceType, Protocol,
 };
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -277,11 +277,16 @@ fn load_balancer_spec(
     source_ranges: Vec<String>,
     instructions: Instructions,
 ) -> LoadBalancerSpec {
-    let (listeners, endpoints) = pairs.into_iter().unzip();
+    let (listeners, endpoints): (Vec<LoadBalancerPort>, Vec<EndpointPort>) = pairs.into_iter().unzip();
     let Instructions {
         proxy_protocol,
         traffic_policy,
+        hostname,
+        https,
     } = instructions;
+    let https = https.then(|| HttpsSettings {
+        port: http_port(spec, &listeners),
+    });
     let (addresses, addresses_reference) = match targets {
         Targets::These(addresses) => (Some(addresses), None),
         Targets::Nodes => {
@@ -297,7 +302,8 @@ fn load_balancer_spec(
             ports: endpoints,
         }],
         ports: listeners,
-        hostname: None,
+        hostname,
+        https,
         type_: LoadBalancerType::LoadBalancer,
         external_traffic_policy: spec
             .external_traffic_policy
@@ -315,6 +321,30 @@ fn load_balancer_spec(
         proxy_protocol,
         traffic_policy,
     }
+}
+
+/// The first port that says that it speaks HTTP. Where none does, the hub goes by the names.
+fn http_port(spec: &ServiceSpec, listeners: &[LoadBalancerPort]) -> Option<PortNumber> {
+    let speaks_http = |port: &&ServicePort| port.app_protocol.as_deref().is_some_and(is_http);
+    let numbers = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter(speaks_http)
+        .map(|port| port.port);
+    let is_served = |number: &PortNumber| {
+        listeners
+            .iter()
+            .any(|port| port.protocol == Protocol::TCP && port.port == *number)
+    };
+    numbers
+        .filter_map(|number| PortNumber::try_from(number).ok())
+        .find(is_served)
+}
+
+/// Kubernetes' own word for plain WebSockets is one.
+fn is_http(app_protocol: &str) -> bool {
+    app_protocol.eq_ignore_ascii_case("http") || app_protocol == "kubernetes.io/ws"
 }
 
 /// Fields that a person may rely on and that are not served.

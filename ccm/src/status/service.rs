@@ -5,6 +5,7 @@
 //! implementation wrote.
 
 use api::condition::find;
+use api::meta;
 use api::v1alpha1::{IpFamily, LoadBalancer, load_balancer_condition as condition};
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde_json::{Value, json};
@@ -55,7 +56,21 @@ fn given_up(current: &[LoadBalancerIngress], hub: HubView<'_>) -> Option<Vec<Loa
         return None;
     };
     let ours = shown(load_balancer);
-    (!ours.is_empty() && is_same(&ours, current)).then(Vec::new)
+    let is_ours = |entry: &LoadBalancerIngress| ours.iter().any(|own| is_same_place(own, entry));
+    (!current.is_empty() && current.iter().all(is_ours)).then(Vec::new)
+}
+
+/// Of an address, whatever stands beside it: the hub may have given or taken a name meanwhile.
+fn is_same_place(a: &LoadBalancerIngress, b: &LoadBalancerIngress) -> bool {
+    match (address(a), address(b)) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => a.hostname == b.hostname,
+        _ => false,
+    }
+}
+
+fn address(entry: &LoadBalancerIngress) -> Option<&str> {
+    entry.ip.as_deref().filter(|ip| !ip.is_empty())
 }
 
 /// None while the hub's status is about an older spec: what is there stays.
@@ -78,7 +93,12 @@ fn shown(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
     if load_balancer.spec.proxy_protocol.is_some() {
         ingress.iter_mut().for_each(through_proxy);
     }
-    by_family(ingress, &load_balancer.spec.ip_families)
+    let mut ingress = by_family(ingress, &load_balancer.spec.ip_families);
+    let hostname = status.and_then(|status| status.hostname.as_ref());
+    if let Some(hostname) = hostname.filter(|hostname| !hostname.hostname.is_empty()) {
+        name(&mut ingress, &hostname.hostname);
+    }
+    ingress
 }
 
 /// Those of the Service's families, in its order, and names. Where the hub has none of these families, all that it has:
@@ -104,10 +124,27 @@ fn by_family(ingress: Vec<LoadBalancerIngress>, families: &[IpFamily]) -> Vec<Lo
     shown
 }
 
+/// Puts the host name beside each address. Kubernetes allows both in one entry, and what wants an address, such as
+/// kube-proxy and `kubectl get`, looks for it first. Where the hub has names in place of addresses, ours comes after
+/// them.
+fn name(ingress: &mut Vec<LoadBalancerIngress>, hostname: &str) {
+    let mut is_shown = ingress.is_empty();
+    for entry in ingress.iter_mut().filter(|entry| address(entry).is_some()) {
+        entry.hostname = Some(hostname.to_owned());
+        is_shown = true;
+    }
+    if !is_shown {
+        ingress.push(LoadBalancerIngress {
+            hostname: Some(hostname.to_owned()),
+            ..LoadBalancerIngress::default()
+        });
+    }
+}
+
 /// Keeps kube-proxy of the tenant from answering for the address itself: clients in the cluster would reach pods
 /// without the header that these expect.
 fn through_proxy(ingress: &mut LoadBalancerIngress) {
-    if ingress.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+    if address(ingress).is_some() {
         ingress.ip_mode = Some("Proxy".to_owned());
     }
 }
@@ -128,7 +165,7 @@ fn is_same(a: &[LoadBalancerIngress], b: &[LoadBalancerIngress]) -> bool {
 
 fn with_default(ingress: &LoadBalancerIngress) -> LoadBalancerIngress {
     let mut ingress = ingress.clone();
-    if ingress.ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+    if address(&ingress).is_some() {
         ingress.ip_mode.get_or_insert_with(|| "VIP".to_owned());
     }
     ingress.ports = ingress.ports.filter(|ports| !ports.is_empty());
@@ -171,18 +208,43 @@ pub fn refusals(load_balancer: &LoadBalancer) -> Vec<Notice> {
         .as_ref()
         .map(|s| s.conditions.as_slice())
         .unwrap_or_default();
-    let refused = |type_: &str, reasons: &[&str]| {
+    let refused = |type_: &str, counts: &dyn Fn(&str) -> bool| {
         find(conditions, type_)
-            .filter(|c| c.status == "False" && c.observed_generation == generation)
-            .filter(|c| reasons.is_empty() || reasons.contains(&c.reason.as_str()))
+            .filter(|c| c.status == "False" && c.observed_generation == generation && counts(&c.reason))
             .map(|c| Notice::of_hub(&c.reason, &c.message))
     };
-    let accepted = refused(condition::ACCEPTED, &[]);
-    let programmed = refused(
-        condition::PROGRAMMED,
-        &[condition::REASON_REJECTED, condition::REASON_PORTS_EXHAUSTED],
-    );
-    accepted.or(programmed).into_iter().collect()
+    let accepted = refused(condition::ACCEPTED, &|_| true);
+    let programmed = refused(condition::PROGRAMMED, &|reason| {
+        [condition::REASON_REJECTED, condition::REASON_PORTS_EXHAUSTED].contains(&reason)
+    });
+    // What is only on its way is no refusal.
+    let is_final = |reason: &str| reason != condition::REASON_PENDING;
+    let hostname = refused(condition::HOSTNAME_ASSIGNED, &is_final);
+    let https = refused(condition::HTTPS_PROGRAMMED, &is_final);
+    let mut all: Vec<Notice> = accepted.or(programmed).into_iter().collect();
+    all.extend(hostname.map(|notice| match asks_for_hostname(load_balancer) {
+        Some(key) => about(key, notice),
+        None => notice,
+    }));
+    all.extend(https.map(|notice| about(meta::MANAGE_CERTIFICATES, notice)));
+    all
+}
+
+fn about(key: &str, notice: Notice) -> Notice {
+    let Notice { reason, message } = notice;
+    Notice::new(reason, format!("metadata.annotations[{key}]: {message}"))
+}
+
+/// The annotation of the Service that asks for a host name; none where it gets one without asking.
+fn asks_for_hostname(load_balancer: &LoadBalancer) -> Option<&'static str> {
+    let requests = load_balancer.metadata.annotations.as_ref();
+    if load_balancer.spec.hostname.is_some() {
+        Some(meta::HOSTNAME)
+    } else if requests.is_some_and(|all| all.contains_key(meta::REQUEST_WILDCARD_DOMAIN)) {
+        Some(meta::REQUEST_WILDCARD_DOMAIN)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +312,120 @@ mod tests {
         assert!(project(&given_up, ClassPolicy::OursOnly, HubView::Found(&hub)).is_some());
     }
 
+    /// With a host name, as the hub tells it.
+    fn named(mut hub: LoadBalancer, hostname: &str) -> LoadBalancer {
+        let status = hub.status.as_mut().unwrap();
+        status.hostname = serde_json::from_value(json!({"hostname": hostname})).unwrap();
+        hub
+    }
+
+    #[test]
+    fn the_host_name_is_shown_beside_each_address_and_goes_when_the_hub_takes_it_back() {
+        let plain = hub(2, 2, json!([{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}]));
+        let named = named(plain.clone(), "web.lb.example.com");
+        let patch = project(&service(None, json!([])), OURS, HubView::Found(&named)).unwrap();
+        let shown = json!([{"ip": "192.0.2.7", "hostname": "web.lb.example.com"},
+            {"ip": "2001:db8::7", "hostname": "web.lb.example.com"}]);
+        assert_eq!(patch, json!({"loadBalancer": {"ingress": shown}}));
+        let shown = service(None, shown);
+        assert_eq!(project(&shown, OURS, HubView::Found(&named)), None);
+        let patch = project(&shown, OURS, HubView::Found(&plain)).unwrap();
+        assert_eq!(
+            patch,
+            json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}]}})
+        );
+    }
+
+    #[test]
+    fn our_name_is_cleared_with_the_address_when_the_service_is_not_ours_any_more() {
+        let hub = named(hub(2, 2, json!([{"ip": "192.0.2.7"}])), "web.lb.example.com");
+        let given_up = service(
+            None,
+            json!([{"ip": "192.0.2.7", "ipMode": "VIP", "hostname": "web.lb.example.com"}]),
+        );
+        let cleared = Some(json!({"loadBalancer": {"ingress": null}}));
+        let project = |service| project(&service, ClassPolicy::OursOnly, HubView::Found(&hub));
+        assert_eq!(project(given_up), cleared);
+        // The name came after the address was shown, and has not got here yet.
+        assert_eq!(project(service(None, json!([{"ip": "192.0.2.7"}]))), cleared);
+        let foreign = json!([{"ip": "198.51.100.1", "hostname": "web.lb.example.com"}]);
+        assert_eq!(project(service(None, foreign)), None);
+    }
+
+    #[test]
+    fn where_the_hub_has_a_name_for_an_address_ours_comes_after_it_and_never_alone() {
+        let by_name = hub(2, 2, json!([{"hostname": "lb-1.cloud.example"}]));
+        let by_name = named(by_name, "web.lb.example.com");
+        let patch = project(&service(None, json!([])), OURS, HubView::Found(&by_name)).unwrap();
+        assert_eq!(
+            patch,
+            json!({"loadBalancer": {"ingress": [{"hostname": "lb-1.cloud.example"},
+                {"hostname": "web.lb.example.com"}]}})
+        );
+        let nothing = named(hub(2, 2, json!([])), "web.lb.example.com");
+        assert_eq!(
+            project(&service(None, json!([])), OURS, HubView::Found(&nothing)),
+            None
+        );
+    }
+
+    fn refusing(type_: &str, reason: &str, spec: Value, annotations: Value) -> LoadBalancer {
+        let mut hub = hub(2, 2, json!([]));
+        hub.metadata.annotations = serde_json::from_value(annotations).unwrap();
+        hub.spec.hostname = spec["hostname"].as_str().map(str::to_owned);
+        let refusal = json!([{"type": type_, "status": "False", "reason": reason, "message": "why",
+            "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        hub.status.as_mut().unwrap().conditions = serde_json::from_value(refusal).unwrap();
+        hub
+    }
+
+    #[test]
+    fn a_refused_host_name_is_told_with_the_annotation_that_asked_for_it() {
+        let explicit = refusing(
+            "HostnameAssigned",
+            "DomainNotAllowed",
+            json!({"hostname": "bank.example.com"}),
+            json!({}),
+        );
+        let told = |reason, message: &str| [Notice::new(reason, message)];
+        assert_eq!(
+            refusals(&explicit),
+            told(
+                "DomainNotAllowed",
+                "metadata.annotations[kubelb.k8c.io/hostname]: why"
+            )
+        );
+        let wildcard = refusing(
+            "HostnameAssigned",
+            "NoWildcardDomain",
+            json!({}),
+            json!({"kubelb.k8c.io/request-wildcard-domain": "true"}),
+        );
+        assert_eq!(
+            refusals(&wildcard),
+            told(
+                "NoWildcardDomain",
+                "metadata.annotations[kubelb.k8c.io/request-wildcard-domain]: why"
+            )
+        );
+        let taken = refusing("HostnameAssigned", "HostnameConflict", json!({}), json!({}));
+        assert_eq!(refusals(&taken), told("HostnameConflict", "why"));
+    }
+
+    #[test]
+    fn https_that_is_refused_is_told_and_https_that_is_on_its_way_is_not() {
+        let refused = refusing("HTTPSProgrammed", "NoIssuer", json!({}), json!({}));
+        assert_eq!(
+            refusals(&refused),
+            [Notice::new(
+                "NoIssuer",
+                "metadata.annotations[kubelb.k8c.io/manage-certificates]: why"
+            )]
+        );
+        let pending = refusing("HTTPSProgrammed", "Pending", json!({}), json!({}));
+        assert!(refusals(&pending).is_empty());
+    }
+
     #[test]
     fn addresses_of_the_services_families_are_shown_in_its_order() {
         let shown = |families: &[IpFamily], ingress: Value| {
@@ -269,6 +445,16 @@ mod tests {
         assert_eq!(shown(&[six], json!([a])), json!([a]), "the hub has no other");
         let name = json!({"hostname": "lb.example.com"});
         assert_eq!(shown(&[six], json!([name])), json!([name]));
+    }
+
+    #[test]
+    fn the_host_name_is_shown_beside_the_addresses_of_the_services_families_alone() {
+        let both = json!([{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}]);
+        let mut hub = named(hub(2, 2, both), "web.lb.example.com");
+        hub.spec.ip_families = vec![IpFamily::IPv6];
+        let patch = project(&service(None, json!([])), OURS, HubView::Found(&hub)).unwrap();
+        let shown = json!([{"ip": "2001:db8::7", "hostname": "web.lb.example.com"}]);
+        assert_eq!(patch, json!({"loadBalancer": {"ingress": shown}}));
     }
 
     #[test]

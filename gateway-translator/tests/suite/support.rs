@@ -50,6 +50,7 @@ pub struct CaseSettings {
     address_cidrs: Vec<ipnet::IpNet>,
     infrastructure_metadata: bool,
     annotations: AnnotationSettings,
+    dns_annotations: bool,
 }
 
 impl Default for CaseSettings {
@@ -63,6 +64,7 @@ impl Default for CaseSettings {
             address_cidrs: Vec::new(),
             infrastructure_metadata: false,
             annotations: AnnotationSettings::default(),
+            dns_annotations: false,
         }
     }
 }
@@ -191,6 +193,7 @@ impl Case {
             address_cidrs,
             infrastructure_metadata,
             annotations,
+            dns_annotations,
         } = &self.settings;
         Settings {
             enabled: *enabled,
@@ -207,6 +210,7 @@ impl Case {
             },
             infrastructure_metadata: *infrastructure_metadata,
             annotations: annotations.clone(),
+            dns_annotations: *dns_annotations,
             ..Settings::default()
         }
     }

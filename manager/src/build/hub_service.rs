@@ -16,8 +16,11 @@ use kube::ResourceExt;
 use super::{component, labels, object_meta, owner_reference};
 use crate::fleet::FleetId;
 
-/// Tells external-dns which name the Service's address shall have.
-pub const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
+/// Tell external-dns which name an address shall have. It reads the second one from its version 0.22 on.
+const EXTERNAL_DNS_HOSTNAME: [&str; 2] = [
+    "external-dns.alpha.kubernetes.io/hostname",
+    "external-dns.kubernetes.io/hostname",
+];
 
 /// Annotation of a hub Service in the manager's namespace: the tenant's namespace, where its LoadBalancer is.
 pub const TENANT_NAMESPACE: &str = "kubelb.k8c.io/tenant-namespace";
@@ -29,6 +32,20 @@ pub const CLASS_ASKED: &str = "kubelb.k8c.io/load-balancer-class";
 #[must_use]
 pub fn name(namespace: &str, load_balancer: &str) -> String {
     derived_name("lb", "LoadBalancer", namespace, load_balancer)
+}
+
+/// Asks external-dns for a name.
+pub fn name_in_dns(annotations: &mut BTreeMap<String, String>, hostname: &str) {
+    for key in EXTERNAL_DNS_HOSTNAME {
+        annotations.insert(key.to_owned(), hostname.to_owned());
+    }
+}
+
+/// True where external-dns is asked for this name.
+#[must_use]
+pub fn is_named_in_dns(service: &Service, hostname: &str) -> bool {
+    let annotations = service.annotations();
+    (EXTERNAL_DNS_HOSTNAME.iter()).all(|key| annotations.get(*key).is_some_and(|name| name == hostname))
 }
 
 /// A port of the hub Service.

@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod envoy;
+pub mod https;
 pub mod hub_service;
 pub mod network_policy;
 pub mod tenant;
@@ -24,6 +25,8 @@ pub mod component {
     pub const GLOBAL_ENVOY: &str = "global-envoy";
     /// The hub Service of one LoadBalancer.
     pub const LOAD_BALANCER: &str = "load-balancer";
+    /// What serves HTTPS at the host name of one LoadBalancer.
+    pub const HTTPS: &str = "https";
     /// What was made from a Route.
     pub const ROUTE: &str = "route";
     /// What was made from a SyncSecret.

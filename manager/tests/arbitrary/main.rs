@@ -43,6 +43,7 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
         global_services: Vec::new(),
         workloads: Vec::new(),
         hostnames: Arc::default(),
+        gateway_api: true,
         translation: Settings::default(),
     }
 }

@@ -10,4 +10,4 @@ mod requests;
 mod restart;
 mod revoked;
 mod shared;
-mod tls;
+pub mod tls;

@@ -10,13 +10,13 @@ use testbed::Lab;
 use crate::support::{Scratch, condition, gateway_address, lab};
 
 /// A certificate that vouches for itself, with its key, in PEM.
-pub(super) struct Certificate {
+pub struct Certificate {
     certificate: String,
     key: String,
 }
 
 impl Certificate {
-    pub(super) fn of(lab: &Lab, host: &str) -> Self {
+    pub fn of(lab: &Lab, host: &str) -> Self {
         let script = format!(
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
              -subj '/CN={host}' -addext 'subjectAltName=DNS:{host}' -keyout /dev/stdout -out /dev/stdout"
@@ -29,12 +29,16 @@ impl Certificate {
     }
 
     pub(super) fn put(&self, tenant: &Cluster, namespace: &str) {
+        self.put_as(tenant, namespace, "cert");
+    }
+
+    pub fn put_as(&self, cluster: &Cluster, namespace: &str, name: &str) {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"namespace": namespace, "name": "cert"},
+            "metadata": {"namespace": namespace, "name": name},
             "stringData": {"tls.crt": self.certificate, "tls.key": self.key},
         });
-        tenant.apply(&secret.to_string()).unwrap();
+        cluster.apply(&secret.to_string()).unwrap();
     }
 }
 
@@ -67,7 +71,7 @@ pub(super) fn https_pod(
 }
 
 #[track_caller]
-pub(super) fn answered_securely(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> String {
+pub fn answered_securely(lab: &Lab, address: &str, host: &str, trusted: &Certificate) -> String {
     until(
         format!("https://{host} at {address}, with the certificate of its tenant"),
         seconds(90),

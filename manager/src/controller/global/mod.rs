@@ -17,7 +17,7 @@ use self::gather::{Gathered, gather};
 use super::load_balancer::assess::View;
 use super::load_balancer::plan::{Desired, Tenancy, plan_global};
 use super::load_balancer::status::Refusal;
-use super::load_balancer::{apply, fleets, next_look, port_count};
+use super::load_balancer::{apply, fleets, gives_hostnames, next_look, port_count, refresh_hostnames};
 use crate::context::{Context, Error, now};
 use crate::settings::TenantSettings;
 use crate::xds;
@@ -81,7 +81,7 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
             );
             return Ok(Outcome::done());
         }
-        Gathered::Tenancies(tenancies) => tenancies,
+        Gathered::Tenancies(tenancies) => with_hostnames(ctx, tenancies),
     };
     let (view, settings) = own_view(ctx, &tenancies);
     let desired = plan_global(
@@ -104,6 +104,19 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
     Ok(next_look(&desired, more, now()))
 }
 
+/// Gives host names out before any hub Service is written: after a start nobody has one yet, and a Service that is written
+/// without loses the record of its own.
+fn with_hostnames(ctx: &Context, mut tenancies: Vec<Tenancy>) -> Vec<Tenancy> {
+    let mut settings = (tenancies.iter()).filter_map(|tenancy| tenancy.view.settings.as_ref());
+    if settings.any(gives_hostnames) {
+        refresh_hostnames(ctx);
+        for tenancy in &mut tenancies {
+            tenancy.view.hostnames = ctx.hostnames.get();
+        }
+    }
+    tenancies
+}
+
 /// The manager's namespace, with what the Config says: no Tenant may change what is for all.
 fn own_view(ctx: &Context, tenancies: &[Tenancy]) -> (View, TenantSettings) {
     let mut settings = ctx.settings(&Tenant::new("", TenantSpec::default()));
@@ -123,6 +136,7 @@ fn own_view(ctx: &Context, tenancies: &[Tenancy]) -> (View, TenantSettings) {
         global_services: Vec::new(),
         workloads: xds::workloads(ctx, &namespace),
         hostnames: Arc::default(),
+        gateway_api: false,
         namespace,
         translation: ctx.options.translation,
     };

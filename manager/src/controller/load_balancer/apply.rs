@@ -8,8 +8,9 @@ use api::v1alpha1::load_balancer_condition as reason;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
 use controller_kit::diff::Portion;
-use controller_kit::object::{Object, ObjectId};
+use controller_kit::object::{Object, ObjectError, ObjectId};
 use futures::future::join_all;
+use gateway_translator::Kind;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
@@ -18,19 +19,21 @@ use super::assess::View;
 use super::memory::Memory;
 use super::plan::Desired;
 use super::status::Refusal;
-use crate::build::component;
 use crate::build::envoy::{self, Fleet, FleetObjects};
+use crate::build::{component, https};
 use crate::context::{Context, Error, made_for, now};
 use crate::controller::pki as server_pki;
 use crate::fleet::FleetId;
 use crate::pki::{self, Authority, Place, Purpose};
+use crate::stores::api_resource;
 
 /// What is made here, and nowhere else.
-const OURS: [&str; 4] = [
+const OURS: [&str; 5] = [
     component::LOAD_BALANCER,
     component::ENVOY,
     component::DEDICATED_ENVOY,
     component::GLOBAL_ENVOY,
+    component::HTTPS,
 ];
 
 /// Watches show what was written after some milliseconds, if the API server is well.
@@ -41,6 +44,8 @@ const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 pub struct Applied {
     /// LoadBalancers whose Service could not be written.
     pub refused: BTreeMap<LoadBalancerId, Refusal>,
+    /// Why HTTPS of a LoadBalancer could not be written.
+    pub refused_https: BTreeMap<LoadBalancerId, String>,
     /// There is more to write.
     pub more: bool,
     /// What failed, to be tried again.
@@ -118,6 +123,9 @@ fn objects(ctx: &Context, view: &View, desired: &Desired, memory: &mut Memory) -
         services.map(|service| (service.name_any(), service)),
         |_, service| Object::typed(service),
     )?;
+    for https in desired.https.values() {
+        objects.extend(https.objects()?);
+    }
     let Some(settings) = &view.settings else {
         return Ok(objects);
     };
@@ -216,7 +224,30 @@ fn live(ctx: &Context, view: &View, kept: &BTreeSet<String>) -> Result<Vec<Objec
         let component = object.label(meta::COMPONENT_LABEL);
         component.is_some_and(|component| OURS.contains(&component))
     });
+    // HTTPS is served in tenants' namespaces alone.
+    if !view.is_for_all() {
+        all.extend(live_https(ctx, namespace)?);
+    }
     Ok(all)
+}
+
+/// What there is under the names of Gateways, routes and EndpointSlices for HTTPS, also of somebody else's: all objects
+/// of these kinds are seen, so what is not shown here is taken for absent.
+fn live_https(ctx: &Context, namespace: &str) -> Result<Vec<Object>, ObjectError> {
+    let stores = &ctx.stores;
+    let gateways = stores.gateways.in_namespace(namespace).into_iter();
+    let others = stores.envoy_gateway.in_namespace(namespace).into_iter();
+    let all = gateways.map(|gateway| (Kind::Gateway, gateway)).chain(others);
+    let named = all.filter(|(_, object)| https::is_name(&object.name_any()));
+    let mut live = named
+        .map(|(kind, object)| Object::dynamic(object.as_ref(), &api_resource(kind)))
+        .collect::<Result<Vec<_>, _>>()?;
+    for slice in stores.endpoint_slices.in_namespace(namespace) {
+        if https::is_name(&slice.name_any()) {
+            live.push(Object::typed(slice.as_ref())?);
+        }
+    }
+    Ok(live)
 }
 
 fn log(view: &View, report: &Report) {
@@ -226,6 +257,18 @@ fn log(view: &View, report: &Report) {
     for id in &report.deleted {
         tracing::info!(tenant = view.tenant, object = %id, "deleted");
     }
+}
+
+/// Whom an object for HTTPS is for.
+fn https_owner(desired: &Desired, id: &ObjectId) -> Option<LoadBalancerId> {
+    if !https::is_name(&id.key.name) {
+        return None;
+    }
+    let is_its = |lb: &&LoadBalancerId| {
+        let backend = https::backend_name(lb.namespace(), lb.name());
+        id.key.name == https::name(lb.namespace(), lb.name()) || id.key.name.starts_with(&backend)
+    };
+    desired.https.keys().find(is_its).cloned()
 }
 
 fn summarize(
@@ -240,6 +283,7 @@ fn summarize(
         owner.filter(|_| id.kind == "Service").cloned()
     };
     let mut refused = BTreeMap::new();
+    let mut refused_https = BTreeMap::new();
     for id in foreign.iter().chain(&report.foreign) {
         ctx.metrics
             .refused
@@ -247,6 +291,9 @@ fn summarize(
             .inc();
         let message = format!("{id} exists and is not the manager's");
         tracing::warn!(tenant = view.tenant, object = %id, "not written: it exists and is not ours");
+        if let Some(lb) = https_owner(desired, id) {
+            refused_https.insert(lb, message.clone());
+        }
         if let Some(lb) = lb_of(id) {
             refused.insert(
                 lb,
@@ -268,9 +315,13 @@ fn summarize(
             .refused
             .with_label_values(&[id.kind.as_str(), error.reason()])
             .inc();
-        if !error.is_transient()
-            && let Some(lb) = lb_of(id)
-        {
+        if error.is_transient() {
+            continue;
+        }
+        if let Some(lb) = https_owner(desired, id) {
+            refused_https.insert(lb, source.to_string());
+        }
+        if let Some(lb) = lb_of(id) {
             refused.insert(
                 lb,
                 Refusal {
@@ -282,6 +333,7 @@ fn summarize(
     }
     Applied {
         refused,
+        refused_https,
         more: false,
         failed: report.into_result().err(),
     }

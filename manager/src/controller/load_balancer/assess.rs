@@ -41,6 +41,8 @@ pub struct View {
     pub workloads: Vec<Workload>,
     /// Who holds which host name.
     pub hostnames: Arc<HostnameTable>,
+    /// The hub serves the Gateway API.
+    pub gateway_api: bool,
     /// What holds for every listener.
     pub translation: Settings,
 }

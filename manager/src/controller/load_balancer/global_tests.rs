@@ -3,33 +3,41 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::meta;
 use api::v1alpha1::{
-    EnvoyProxyTopology, LoadBalancer, LoadBalancerStatus, Tenant, TenantEnvoyProxy, TenantSpec,
+    CertificateSettings, DnsSettings, EnvoyProxyTopology, HttpsSettings, LoadBalancer, LoadBalancerStatus,
+    Tenant, TenantEnvoyProxy, TenantSpec,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use l4_xds::LoadBalancerId;
 use l4_xds::ports::PortRange;
 use serde_json::json;
 
-use super::assess::View;
+use super::assess::{Assessed, View};
+use super::https::Https;
 use super::plan::{Desired, Known, Tenancy, plan, plan_global};
 use super::sites::{ADDRESS_UNTIL, Site};
 use super::status::addresses;
 use crate::build::envoy::WorkloadKind;
-use crate::build::hub_service::{recorded_ports, tenant_namespace};
+use crate::build::hub_service::{is_named_in_dns, recorded_ports, tenant_namespace};
 use crate::fleet::FleetId;
-use crate::settings::{DEFAULT_DRAIN, merge};
+use crate::hostnames::{Claimant, HostnameTable, table};
+use crate::settings::{DEFAULT_DRAIN, TenantSettings, merge};
 
 const GLOBAL: EnvoyProxyTopology = EnvoyProxyTopology::Global;
 const SHARED: EnvoyProxyTopology = EnvoyProxyTopology::Shared;
+const NAME: &str = "web.lb.example.com";
 
-/// One tenant with the load balancer `web`.
+/// One tenant with the load balancer `web`, which has a host name.
 struct World {
     tenant: &'static str,
     topology: EnvoyProxyTopology,
     lb: LoadBalancer,
+    /// An older load balancer of another tenant's that wants the same host name.
+    rival: Option<Arc<LoadBalancer>>,
     services: Vec<Service>,
     global_services: Vec<Service>,
     now: i64,
@@ -51,42 +59,84 @@ fn with_address(mut service: Service) -> Service {
     service
 }
 
+fn lb(tenant: &str, year: u16) -> LoadBalancer {
+    let lb = json!({
+        "metadata": {"name": "web", "namespace": format!("tenant-{tenant}"), "uid": tenant, "generation": 1,
+            "creationTimestamp": format!("{year}-01-01T00:00:00Z"), "annotations": {meta::ORIGIN_NAME: "web"}},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}],
+            "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}]}]}});
+    serde_json::from_value(lb).unwrap()
+}
+
+fn shared(services: &[Service]) -> Vec<Arc<Service>> {
+    services.iter().cloned().map(Arc::new).collect()
+}
+
 impl World {
     fn new(tenant: &'static str, topology: EnvoyProxyTopology) -> Self {
-        let lb = json!({
-            "metadata": {"name": "web", "namespace": format!("tenant-{tenant}"), "uid": tenant, "generation": 1},
-            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}],
-                "endpoints": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 30001}]}]}});
         Self {
             tenant,
             topology,
-            lb: serde_json::from_value(lb).unwrap(),
+            lb: lb(tenant, 2026),
+            rival: None,
             services: vec![],
             global_services: vec![],
             now: 0,
         }
     }
 
-    fn tenancy(&self) -> Tenancy {
+    fn settings(&self) -> TenantSettings {
         let spec = TenantSpec {
             endpoint_cidrs: Some(vec!["10.0.0.0/8".into()]),
             envoy_proxy: Some(TenantEnvoyProxy {
                 topology: Some(self.topology),
                 ..TenantEnvoyProxy::default()
             }),
+            dns: Some(DnsSettings {
+                wildcard_domain: Some("lb.example.com".into()),
+                use_dns_annotations: Some(true),
+                use_certificate_annotations: Some(true),
+                ..DnsSettings::default()
+            }),
+            certificates: Some(CertificateSettings {
+                default_cluster_issuer: Some("hub".into()),
+            }),
             ..TenantSpec::default()
         };
-        let shared = |services: &[Service]| services.iter().cloned().map(Arc::new).collect();
+        merge(&Tenant::new(self.tenant, spec), None, "kubelb")
+    }
+
+    /// As it is made anew in each run: nothing is remembered but what hub Services record.
+    fn hostnames(&self, namespace: &str, load_balancers: &[Arc<LoadBalancer>]) -> HostnameTable {
+        let settings = self.settings();
+        let services = shared(&[self.services.as_slice(), &self.global_services].concat());
+        let rivals: Vec<_> = self.rival.iter().cloned().collect();
+        let claimant = |namespace, load_balancers, services| Claimant {
+            namespace,
+            settings: &settings,
+            load_balancers,
+            services,
+        };
+        table([
+            claimant("tenant-rival", &rivals, &[]),
+            claimant(namespace, load_balancers, &services),
+        ])
+    }
+
+    fn tenancy(&self) -> Tenancy {
+        let namespace = format!("tenant-{}", self.tenant);
+        let load_balancers = vec![Arc::new(self.lb.clone())];
         let view = View {
             tenant: self.tenant.into(),
-            namespace: format!("tenant-{}", self.tenant),
-            settings: Some(merge(&Tenant::new(self.tenant, spec), None, "kubelb")),
-            load_balancers: vec![Arc::new(self.lb.clone())],
+            hostnames: Arc::new(self.hostnames(&namespace, &load_balancers)),
+            namespace,
+            settings: Some(self.settings()),
+            load_balancers,
             addresses: vec![],
             services: shared(&self.services),
             global_services: shared(&self.global_services),
             workloads: vec![],
-            hostnames: Arc::default(),
+            gateway_api: true,
             translation: l4_xds::Settings::default(),
         };
         let assessed = view.assess();
@@ -97,21 +147,35 @@ impl World {
     /// Envoys of the other fleet say.
     fn step(&mut self, arrived: bool) -> Option<Timestamp> {
         let Tenancy { view, assessed } = self.tenancy();
-        let arrived: BTreeSet<String> = arrived.then(|| "web".to_owned()).into_iter().collect();
-        let known = Known {
-            arrived: &arrived,
-            now: at(self.now),
-        };
-        let own = plan(&view, &assessed, &PortRange::default(), &known);
+        let own = self.own(&view, &assessed, arrived);
         let global = planned(std::slice::from_ref(self));
         // The status is written as the last of a run, from what was there at its beginning.
         let item = &assessed[0];
-        let shown = item.service_at(item.sites.show(!arrived.is_empty()));
+        let shown = item.service_at(item.sites.show(arrived));
         let ingress = shown.map(|service| addresses(service, self.lb.spec.type_));
         self.lb.status = ingress.map(status);
         self.services = own.services.into_iter().map(with_address).collect();
         self.global_services = global.services.into_iter().map(with_address).collect();
         own.due.into_iter().chain(global.due).min()
+    }
+
+    fn own(&self, view: &View, assessed: &[Assessed], arrived: bool) -> Desired {
+        let known = Known {
+            arrived: &arrived.then(|| "web".to_owned()).into_iter().collect(),
+            now: at(self.now),
+        };
+        plan(view, assessed, &PortRange::default(), &known)
+    }
+
+    /// Which hub Services external-dns hears the name from. Each that is there records it.
+    fn in_dns(&self) -> (bool, bool) {
+        let says = |services: &[Service]| {
+            for service in services {
+                assert_eq!(service.annotations()[meta::HOSTNAME], NAME);
+            }
+            services.iter().any(|service| is_named_in_dns(service, NAME))
+        };
+        (says(&self.services), says(&self.global_services))
     }
 
     fn shown(&self) -> String {
@@ -188,6 +252,7 @@ fn clone(world: &World) -> World {
         tenant: world.tenant,
         topology: world.topology,
         lb: world.lb.clone(),
+        rival: world.rival.clone(),
         services: world.services.clone(),
         global_services: world.global_services.clone(),
         now: world.now,
@@ -278,4 +343,56 @@ fn a_change_of_mind_on_the_way_to_the_global_fleet_takes_the_new_hub_service_awa
     assert_eq!(world.services, [first]);
     assert!(world.global_services.is_empty());
     assert_eq!(world.shown(), "192.0.2.1");
+}
+
+#[test]
+fn a_host_name_stays_through_a_move_to_the_global_fleet_and_back_and_dns_never_misses_it() {
+    let mut world = World::new("a", SHARED);
+    for _ in 0..3 {
+        world.step(false);
+    }
+    world.rival = Some(Arc::new(lb("rival", 2025)));
+    let (tenants, both, managers) = ((true, false), (true, true), (false, true));
+    for (topology, now, old, new) in [
+        (GLOBAL, 1000, tenants, managers),
+        (SHARED, 2000, managers, tenants),
+    ] {
+        (world.topology, world.now) = (topology, now);
+        // While the old address is shown, it is the one that the name leads to.
+        for arrived in [false, false, false, true] {
+            world.step(arrived);
+            assert_eq!(world.in_dns(), old);
+        }
+        // The new one is shown: it gets the name before the old one, which serves still, lets go of it.
+        world.step(false);
+        assert_eq!(world.in_dns(), both);
+        world.step(false);
+        assert_eq!(world.in_dns(), new);
+        assert_eq!((world.services.len(), world.global_services.len()), (1, 1));
+        world.now += DEFAULT_DRAIN.as_secs();
+        for _ in 0..2 {
+            world.step(false);
+            assert_eq!(world.in_dns(), new);
+        }
+        assert_eq!(world.services.len() + world.global_services.len(), 1);
+    }
+}
+
+#[test]
+fn a_load_balancer_of_the_global_fleet_has_its_https_in_the_tenants_namespace() {
+    let mut world = World::new("a", GLOBAL);
+    world.lb.spec.https = Some(HttpsSettings { port: None });
+    for _ in 0..2 {
+        world.step(false);
+    }
+    let Tenancy { view, assessed } = world.tenancy();
+    let desired = world.own(&view, &assessed, false);
+    let id = LoadBalancerId::new("tenant-a", "web").unwrap();
+    let Some(Https::Served { objects, .. }) = desired.https.get(&id) else {
+        panic!("{:?}", desired.https);
+    };
+    assert!(objects.iter().all(|object| object.key.namespace == "tenant-a"));
+    assert!(planned(std::slice::from_ref(&world)).https.is_empty());
+    // The name leads there, and the hub Service only records it.
+    assert_eq!((world.global_services.len(), world.in_dns()), (1, (false, false)));
 }

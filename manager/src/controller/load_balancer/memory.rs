@@ -34,7 +34,7 @@ impl Memory {
     pub fn portion(&self, mut plan: Plan, desired: &Desired) -> Portion {
         let (services, others) = std::mem::take(&mut plan.apply)
             .into_iter()
-            .partition(|change| change.desired.id().kind == "Service");
+            .partition(|change| desired.owners.contains_key(&change.desired.id().key.name));
         plan.apply = services;
         let mut portion = plan.portion(PORTION, |id| {
             let owner = desired.owners.get(&id.key.name);

@@ -7,6 +7,7 @@ pub mod arrival;
 pub mod assess;
 pub mod convert;
 pub mod fleets;
+pub mod https;
 pub mod memory;
 pub mod moves;
 pub mod plan;
@@ -21,13 +22,16 @@ mod moving_tests;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::condition::ConditionValue;
 use api::v1alpha1::EnvoyProxyTopology;
 use controller_kit::driver::Outcome;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
 use l4_xds::ports::PortRange;
@@ -38,6 +42,7 @@ use self::plan::{Desired, Known, plan};
 use self::sites::Site;
 use self::status::{Facts, status};
 use super::report::{self, Merged};
+use crate::build::hub_service;
 use crate::context::{Context, Error, now};
 use crate::fleet::selected_topology;
 use crate::hostnames::{self, Claimant};
@@ -139,6 +144,7 @@ async fn report_all(
                     .or_else(|| global.exhausted.get(&item.id))
                     .map(Vec::as_slice),
                 refused: refused.or_else(|| global.refused.get(&item.id)),
+                https: https_condition(ctx, view, item, desired, applied),
             },
             &now,
         );
@@ -153,6 +159,20 @@ async fn report_all(
         .try_collect::<Vec<_>>()
         .await?;
     Ok(())
+}
+
+fn https_condition(
+    ctx: &Context,
+    view: &View,
+    item: &Assessed,
+    desired: &Desired,
+    applied: &Applied,
+) -> Option<ConditionValue> {
+    let https = desired.https.get(&item.id)?;
+    let gateways = &ctx.stores.gateways;
+    let gateway = (https.gateway()).and_then(|name| gateways.get(&view.namespace, name));
+    let refused = applied.refused_https.get(&item.id).map(String::as_str);
+    Some(https::condition(https, gateway.as_deref(), refused))
 }
 
 async fn report_addresses(ctx: &Context, view: &View, settings: &TenantSettings) -> Result<(), Error> {
@@ -170,21 +190,25 @@ pub fn refresh_hostnames(ctx: &Context) {
     if ctx.stores.proof().is_none() {
         return;
     }
+    let mut elsewhere = global_services(ctx);
     let tenants: Vec<_> = (ctx.tenant_namespaces().into_iter())
         .filter_map(|namespace| {
             let settings = ctx.owner(&namespace)?.settings?;
             let load_balancers =
                 gives_hostnames(&settings).then(|| ctx.stores.load_balancers.in_namespace(&namespace))?;
-            Some((namespace, settings, load_balancers))
+            let mut services = ctx.stores.services.in_namespace(&namespace);
+            services.extend(elsewhere.remove(&namespace).unwrap_or_default());
+            Some((namespace, settings, load_balancers, services))
         })
         .collect();
     let table = hostnames::table(
         tenants
             .iter()
-            .map(|(namespace, settings, load_balancers)| Claimant {
+            .map(|(namespace, settings, load_balancers, services)| Claimant {
                 namespace,
                 settings,
                 load_balancers,
+                services,
             }),
     );
     let before = ctx.hostnames.get();
@@ -196,9 +220,23 @@ pub fn refresh_hostnames(ctx: &Context) {
     for namespace in changed {
         ctx.triggers.load_balancer.trigger(namespace);
     }
+    ctx.triggers.global.trigger(());
 }
 
-fn gives_hostnames(settings: &TenantSettings) -> bool {
+/// Hub Services in the manager's namespace, by the tenant's namespace that they are for.
+fn global_services(ctx: &Context) -> BTreeMap<String, Vec<Arc<Service>>> {
+    let mut services: BTreeMap<String, Vec<Arc<Service>>> = BTreeMap::new();
+    for service in ctx.stores.services.in_namespace(&ctx.options.namespace) {
+        if let Some(namespace) = hub_service::tenant_namespace(&service) {
+            services.entry(namespace.to_owned()).or_default().push(service);
+        }
+    }
+    services
+}
+
+/// Whether load balancers of a tenant may have host names.
+#[must_use]
+pub fn gives_hostnames(settings: &TenantSettings) -> bool {
     settings.dns.wildcard_domain.is_some() || settings.dns.allow_explicit_hostnames == Some(true)
 }
 

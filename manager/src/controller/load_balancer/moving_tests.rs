@@ -85,6 +85,7 @@ impl Hub {
             global_services: vec![],
             workloads: self.workloads.clone(),
             hostnames: Arc::default(),
+            gateway_api: true,
             translation: l4_xds::Settings::default(),
         }
     }

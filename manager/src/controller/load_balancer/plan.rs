@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::meta;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -11,6 +12,7 @@ use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 use super::assess::{Assessed, View, xds_protocol};
 use super::convert::{Converted, WantedListener};
 use super::fleets::{self, Fleet, Workload};
+use super::https::{self, Https, https};
 use super::moves::{FORMER_FLEET_UNTIL, Next};
 use super::sites::{ADDRESS_UNTIL, Keep, Site};
 use crate::build::envoy::WorkloadKind;
@@ -32,6 +34,8 @@ pub struct Desired {
     pub exhausted: BTreeMap<LoadBalancerId, Vec<String>>,
     /// Fleets.
     pub fleets: BTreeMap<FleetId, Fleet>,
+    /// What comes of HTTPS for LoadBalancers that ask for it. It is in the tenant's namespace, wherever Envoys are.
+    pub https: BTreeMap<LoadBalancerId, Https>,
     /// When there is something to do that no event tells.
     pub due: Option<Timestamp>,
 }
@@ -80,6 +84,10 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange, known: &Known
         needed.extend(item.place.needed(&next));
         desired.due = earlier(desired.due, next.former_until);
         desired.add(candidate, Site::Tenant, &view.namespace, &next, &ports);
+    }
+    for item in assessed {
+        let https = https(view, settings, item);
+        (desired.https).extend(https.map(|https| (item.id.clone(), https)));
     }
     desired.set_fleets(&needed, &view.workloads, settings.envoy.kind, known.now);
     desired
@@ -161,7 +169,7 @@ impl Desired {
         if hub_ports.is_empty() {
             return;
         }
-        let service = service(candidate, namespace, next, &hub_ports);
+        let service = service(candidate, site, namespace, next, &hub_ports);
         self.owners.insert(service.name_any(), item.id.clone());
         if item
             .service_at(site)
@@ -191,7 +199,14 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
     one.into_iter().chain(other).min()
 }
 
-fn service(candidate: &Candidate<'_>, namespace: &str, next: &Next, ports: &[HubPort]) -> Service {
+/// The host name is recorded on it, at either site: a move keeps the name.
+fn service(
+    candidate: &Candidate<'_>,
+    site: Site,
+    namespace: &str,
+    next: &Next,
+    ports: &[HubPort],
+) -> Service {
     let Candidate {
         view,
         settings,
@@ -206,10 +221,14 @@ fn service(candidate: &Candidate<'_>, namespace: &str, next: &Next, ports: &[Hub
             annotations.insert(key.to_owned(), time.to_string());
         }
     }
-    if settings.dns.use_dns_annotations == Some(true)
-        && let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames)
-    {
-        annotations.insert(hub_service::EXTERNAL_DNS_HOSTNAME.to_owned(), name);
+    if let Ok(Some(name)) = hostnames::in_force(lb, settings, &view.hostnames) {
+        if settings.dns.use_dns_annotations == Some(true)
+            && !https::is_served(view, settings, item)
+            && leads_to(item, site, &name)
+        {
+            hub_service::name_in_dns(&mut annotations, &name);
+        }
+        annotations.insert(meta::HOSTNAME.to_owned(), name);
     }
     hub_service::service(&HubService {
         tenant: &view.tenant,
@@ -221,6 +240,17 @@ fn service(candidate: &Candidate<'_>, namespace: &str, next: &Next, ports: &[Hub
         allocate_node_ports: settings.allocate_node_ports,
         annotations,
     })
+}
+
+/// Whether a name in DNS leads to the hub Service at a site: to the one whose address is shown. The other one keeps saying
+/// it until that one does: a name that nobody says for a moment is taken out of DNS.
+fn leads_to(item: &Assessed, site: Site, hostname: &str) -> bool {
+    let shown = item.sites.serving();
+    let says = |site| {
+        let service = item.service_at(site);
+        service.is_some_and(|service| hub_service::is_named_in_dns(service, hostname))
+    };
+    site == shown || (says(site) && !says(shown))
 }
 
 /// The class cannot change on a live Service: it has to go, and its address with it.

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub exhausted: Option<&'a [String]>,
     /// Why the hub Service could not be written.
     pub refused: Option<&'a Refusal>,
+    /// How far HTTPS is, where it is asked for.
+    pub https: Option<ConditionValue>,
 }
 
 /// Why a hub object could not be written.
@@ -59,14 +61,71 @@ pub fn status(facts: &Facts<'_>, now: &Time) -> LoadBalancerStatus {
     let service = facts.assessed.service_at(facts.site).filter(|_| served);
     let ingress = service.map(|s| addresses(s, lb.spec.type_)).unwrap_or_default();
     let (programmed, content_version) = programmed(facts, !ingress.is_empty());
-    let values = [accepted(facts), programmed];
+    let hostname = Hostname::of(facts, served);
+    let mut values = vec![accepted(facts), programmed];
+    values.extend(hostname.condition());
+    values.extend(facts.https.clone());
+    let mut conditions = before.conditions;
+    conditions.retain(|c| !OPTIONAL.contains(&c.type_.as_str()) || values.iter().any(|v| v.type_ == c.type_));
     LoadBalancerStatus {
         observed_generation: Some(generation),
         load_balancer: (!ingress.is_empty()).then_some(LoadBalancerAddresses { ingress }),
         service: service.map(|s| HubServiceStatus { ports: ports(s) }),
-        hostname: hostname(facts, served),
+        hostname: hostname.status(facts.https.as_ref()),
         content_version,
-        conditions: condition::merge(&before.conditions, &values, generation, now),
+        conditions: condition::merge(&conditions, &values, generation, now),
+    }
+}
+
+/// Conditions that are there only where they apply.
+const OPTIONAL: [&str; 2] = [reason::HOSTNAME_ASSIGNED, reason::HTTPS_PROGRAMMED];
+
+/// What became of the host name.
+enum Hostname {
+    Assigned(String),
+    Refused(hostnames::Refusal),
+    None,
+}
+
+impl Hostname {
+    fn of(facts: &Facts<'_>, served: bool) -> Self {
+        let name = hostnames::in_force(&facts.assessed.load_balancer, facts.settings, facts.hostnames);
+        match name {
+            Ok(Some(name)) if served => Self::Assigned(name),
+            Err(refusal) if served => Self::Refused(refusal),
+            Ok(_) | Err(_) => Self::None,
+        }
+    }
+
+    fn condition(&self) -> Option<ConditionValue> {
+        let value = |status: bool, reason, message: &str| {
+            Some(ConditionValue::new(
+                reason::HOSTNAME_ASSIGNED,
+                status,
+                reason,
+                message,
+            ))
+        };
+        match self {
+            Self::Assigned(name) => value(
+                true,
+                reason::REASON_ASSIGNED,
+                &format!("{name:?} is the host name"),
+            ),
+            Self::Refused(hostnames::Refusal { reason, message }) => value(false, reason, message),
+            Self::None => None,
+        }
+    }
+
+    fn status(self, https: Option<&ConditionValue>) -> Option<HostnameStatus> {
+        match self {
+            Self::Assigned(hostname) => Some(HostnameStatus {
+                hostname,
+                tls_enabled: https.is_some_and(|https| https.status == condition::Status::True),
+                dns_record_created: None,
+            }),
+            Self::Refused(_) | Self::None => None,
+        }
     }
 }
 
@@ -77,12 +136,11 @@ fn accepted(facts: &Facts<'_>) -> ConditionValue {
     if let Some(Refusal { reason, message }) = facts.refused {
         return ConditionValue::new(reason::ACCEPTED, false, reason, message.clone());
     }
-    let mut notes = facts
+    let notes = facts
         .assessed
         .converted()
-        .map(|c| c.notes.clone())
+        .map(|c| c.notes.as_slice())
         .unwrap_or_default();
-    notes.extend(hostnames::in_force(&facts.assessed.load_balancer, facts.settings, facts.hostnames).err());
     let message = if notes.is_empty() {
         "allowed for this tenant".to_owned()
     } else {
@@ -236,16 +294,6 @@ fn ports(service: &Service) -> Vec<HubServicePort> {
             })
         })
         .collect()
-}
-
-fn hostname(facts: &Facts<'_>, served: bool) -> Option<HostnameStatus> {
-    let name = hostnames::in_force(&facts.assessed.load_balancer, facts.settings, facts.hostnames)
-        .ok()
-        .flatten();
-    name.filter(|_| served).map(|hostname| HostnameStatus {
-        hostname,
-        ..HostnameStatus::default()
-    })
 }
 
 /// What is said about an Addresses object.

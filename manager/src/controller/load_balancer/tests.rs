@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::condition::ConditionValue;
 use api::v1alpha1::{
-    Limits, LoadBalancer, LoadBalancerSettings, LoadBalancerStatus, LoadBalancerType, Tenant, TenantSpec,
+    DnsSettings, Limits, LoadBalancer, LoadBalancerSettings, LoadBalancerStatus, LoadBalancerType, Tenant,
+    TenantSpec,
 };
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -14,7 +16,7 @@ use super::assess::{Assessed, Verdict, View};
 use super::plan::{Desired, Known, plan};
 use super::sites::Site;
 use super::status::{Facts, Refusal, status};
-use crate::hostnames::HostnameTable;
+use crate::hostnames::{Claimant, HostnameTable, table};
 use crate::settings::{TenantSettings, merge};
 
 fn lb(name: &str, second: i64, port: u16) -> LoadBalancer {
@@ -48,6 +50,7 @@ fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: V
         global_services: vec![],
         workloads: vec![],
         hostnames: Arc::default(),
+        gateway_api: true,
         translation: Settings::default(),
     }
 }
@@ -253,6 +256,7 @@ fn status_of(assessed: &Assessed, said: &Said<'_>) -> LoadBalancerStatus {
             report: Some(&report),
             exhausted: None,
             refused: None,
+            https: None,
         },
         &at(100),
     )
@@ -480,8 +484,92 @@ fn a_service_that_the_hub_refused_is_told_on_the_load_balancer() {
             report: None,
             exhausted: None,
             refused: Some(&refusal),
+            https: None,
         },
         &at(1),
     );
     insta::assert_yaml_snapshot!(status);
+}
+
+fn dns(wildcard: bool) -> impl FnOnce(&mut TenantSpec) {
+    move |spec| {
+        spec.dns = Some(DnsSettings {
+            wildcard_domain: wildcard.then(|| "lb.example.com".into()),
+            ..DnsSettings::default()
+        });
+    }
+}
+
+/// The status of the one load balancer under these settings, with the host names given out.
+fn named(lb: LoadBalancer, settings: TenantSettings, https: Option<ConditionValue>) -> LoadBalancerStatus {
+    let mut view = served(lb);
+    let hostnames = table([Claimant {
+        namespace: "tenant-a",
+        settings: &settings,
+        load_balancers: &view.load_balancers,
+        services: &view.services,
+    }]);
+    view.settings = Some(settings);
+    let assessed = &view.assess()[0];
+    status(
+        &Facts {
+            assessed,
+            settings: view.settings.as_ref().unwrap(),
+            hostnames: &hostnames,
+            site: Site::Tenant,
+            content: None,
+            report: None,
+            exhausted: None,
+            refused: None,
+            https,
+        },
+        &at(1),
+    )
+}
+
+#[test]
+fn a_host_name_is_told_and_when_it_goes_so_does_its_condition() {
+    let mut lb = lb("a", 0, 80);
+    let annotations = lb.metadata.annotations.get_or_insert_default();
+    annotations.insert("kubelb.k8c.io/origin-name".into(), "web".into());
+    let is = |status, reason| Some(ConditionValue::new("HTTPSProgrammed", status, reason, ""));
+    let https = is(true, "Programmed");
+    let with = named(lb.clone(), settings(dns(true)), https);
+    let hostname = with.hostname.clone().unwrap();
+    assert_eq!(
+        (
+            hostname.hostname.as_str(),
+            hostname.tls_enabled,
+            hostname.dns_record_created
+        ),
+        ("web.lb.example.com", true, None)
+    );
+    let types = |status: &LoadBalancerStatus| -> Vec<String> {
+        status.conditions.iter().map(|c| c.type_.clone()).collect()
+    };
+    assert_eq!(
+        types(&with),
+        ["Accepted", "Programmed", "HostnameAssigned", "HTTPSProgrammed"]
+    );
+    lb.status = Some(with);
+    let waiting = named(lb.clone(), settings(dns(true)), is(false, "Pending"));
+    assert!(!waiting.hostname.unwrap().tls_enabled);
+    let without = named(lb, settings(dns(false)), None);
+    assert_eq!(without.hostname, None);
+    assert_eq!(types(&without), ["Accepted", "Programmed"]);
+}
+
+#[test]
+fn a_host_name_that_is_refused_is_told_and_the_rest_is_served() {
+    let mut lb = lb("a", 0, 80);
+    lb.spec.hostname = Some("shop.example.com".into());
+    let status = named(lb, settings(dns(true)), None);
+    let condition = |type_| api::condition::find(&status.conditions, type_).unwrap();
+    let assigned = condition("HostnameAssigned");
+    assert_eq!(
+        (assigned.status.as_str(), assigned.reason.as_str()),
+        ("False", "HostnameNotAllowed")
+    );
+    assert_eq!(condition("Accepted").status, "True");
+    assert_eq!(status.hostname, None);
 }

@@ -37,6 +37,7 @@ pub fn settings(ctx: &Context, namespace: &str, owner: &Owner) -> Settings {
         gateway_addresses: settings.gateway_addresses.clone(),
         infrastructure_metadata: settings.gateway_api.infrastructure_metadata == Some(true),
         annotations: settings.annotations.clone(),
+        dns_annotations: settings.dns.use_dns_annotations == Some(true),
         shared_gateways: shared_gateways(ctx, namespace, settings),
         ..default
     }
