@@ -8,6 +8,7 @@
 mod hub;
 
 use hub::{Hub, Running};
+use kubelb_manager::hostnames::HostnameTable;
 use serde_json::{Value, json};
 
 const OURS: &str = "/apis/kubelb.k8c.io/v1alpha1";
@@ -212,5 +213,10 @@ async fn names_in_the_fleet_of_all_tenants_are_recorded_there_and_stay_over_a_re
     let manager = hub.manager().await;
     assert_eq!(hub.settled().await, Vec::<String>::new(), "a restart");
     assert_eq!(names(), given);
+    // As right after a start, when the run for all tenants comes first.
+    hub.api.clear();
+    manager.ctx.hostnames.replace(HostnameTable::default());
+    manager.ctx.triggers.global.trigger(());
+    assert_eq!(hub.settled().await, Vec::<String>::new(), "nobody had a name yet");
     manager.stop().await;
 }
