@@ -115,7 +115,7 @@ async fn a_host_name_with_https_comes_and_goes_with_all_that_it_needs() {
     let mut gateway = hub.memory.get(&format!("{GATEWAYS}/{name}")).unwrap();
     let generation = gateway["metadata"]["generation"].clone();
     let says = |type_: &str| json!({"type": type_, "status": "True", "observedGeneration": generation});
-    gateway["status"] = json!({"listeners": [{"name": "https", "conditions": [says("ResolvedRefs"),
+    gateway["status"] = json!({"conditions": [says("Programmed")], "listeners": [{"name": "https", "conditions": [says("ResolvedRefs"),
         says("Programmed")]}]});
     hub.memory.put(GATEWAYS, gateway);
     hub.settled().await;

@@ -47,7 +47,7 @@ impl Drop for Set<'_> {
     }
 }
 
-fn annotate(tenant: &Cluster, namespace: &str, annotation: &str) {
+fn annotate(tenant: &Cluster, [namespace, name]: [&str; 2], annotation: &str) {
     tenant
         .kubectl(&[
             "annotate",
@@ -55,21 +55,24 @@ fn annotate(tenant: &Cluster, namespace: &str, annotation: &str) {
             "service",
             "-n",
             namespace,
-            "web",
+            name,
             annotation,
         ])
         .unwrap();
 }
 
-/// Waits until Service `web` shows this name beside its address, or none.
+/// Waits until a Service shows this name beside its address, or none.
 #[track_caller]
-fn shows(tenant: &Cluster, namespace: &str, hostname: Option<&str>) {
+fn shows(tenant: &Cluster, [namespace, name]: [&str; 2], hostname: Option<&str>) {
     until(
-        format!("Service {namespace}/web in {} to show {hostname:?}", tenant.name),
+        format!(
+            "Service {namespace}/{name} in {} to show {hostname:?}",
+            tenant.name
+        ),
         seconds(60),
         || {
             let service = tenant
-                .get(&["service", "-n", namespace, "web"])
+                .get(&["service", "-n", namespace, name])
                 .map_err(|e| e.to_string())?;
             let entry = &service["status"]["loadBalancer"]["ingress"][0];
             if entry["ip"].is_string() && entry["hostname"].as_str() == hostname {
@@ -94,19 +97,23 @@ fn a_service_shows_its_name_below_the_wildcard_domain_until_it_wants_none() {
         &json!({"wildcardDomain": format!("*.{DOMAIN}")}),
     );
     tenant
-        .apply(&(echo::deployment(ns, "web", 1) + &echo::service(ns, "web", "LoadBalancer")))
+        .apply(&(echo::deployment(ns, "named", 1) + &echo::service(ns, "named", "LoadBalancer")))
         .unwrap();
-    let address = service_address(tenant, ns, "web");
-    shows(tenant, ns, Some(&format!("web.{DOMAIN}")));
+    let address = service_address(tenant, ns, "named");
+    shows(tenant, [ns, "named"], Some(&format!("named.{DOMAIN}")));
     let shown = tenant
-        .kubectl(&["get", "service", "-n", ns, "web", "--no-headers"])
+        .kubectl(&["get", "service", "-n", ns, "named", "--no-headers"])
         .unwrap();
     assert!(shown.contains(&address), "kubectl shows the address: {shown}");
     answered(&format!("http://{address}/"), None);
 
-    annotate(tenant, ns, "kubelb.k8c.io/request-wildcard-domain=false");
-    shows(tenant, ns, None);
-    assert_eq!(service_address(tenant, ns, "web"), address, "the address stays");
+    annotate(
+        tenant,
+        [ns, "named"],
+        "kubelb.k8c.io/request-wildcard-domain=false",
+    );
+    shows(tenant, [ns, "named"], None);
+    assert_eq!(service_address(tenant, ns, "named"), address, "the address stays");
     answered(&format!("http://{address}/"), None);
 }
 
@@ -124,21 +131,21 @@ fn a_host_name_that_another_tenant_has_is_refused_by_name_until_it_is_free() {
         tenant.apply(&echo::service(ns, "web", "LoadBalancer")).unwrap();
         service_address(tenant, ns, "web");
     }
-    annotate(first, ns, &ask);
-    shows(first, ns, Some(&name));
+    annotate(first, [ns, "web"], &ask);
+    shows(first, [ns, "web"], Some(&name));
 
-    annotate(second, ns, &ask);
+    annotate(second, [ns, "web"], &ask);
     let words = format!("metadata.annotations[kubelb.k8c.io/hostname]: host name {name:?} is not used: ");
     let not_allowed = format!("{words}the tenant may not choose host names");
     warned(second, ns, "Service", "web", &not_allowed);
     let _second = Set::to(&lab.hub, second, &explicit);
     let taken = format!("{words}another load balancer has it");
     warned(second, ns, "Service", "web", &taken);
-    shows(second, ns, None);
+    shows(second, [ns, "web"], None);
 
-    annotate(first, ns, "kubelb.k8c.io/hostname-");
-    shows(first, ns, None);
-    shows(second, ns, Some(&name));
+    annotate(first, [ns, "web"], "kubelb.k8c.io/hostname-");
+    shows(first, [ns, "web"], None);
+    shows(second, [ns, "web"], Some(&name));
 }
 
 #[test]
@@ -150,20 +157,20 @@ fn https_is_served_at_the_host_name_when_its_certificate_is_there_and_goes_with_
     let dns = json!({"wildcardDomain": DOMAIN, "useDNSAnnotations": true, "useCertificateAnnotations": true});
     let _set = Set::to(&lab.hub, tenant, &dns);
     tenant
-        .apply(&(echo::deployment(ns, "web", 1) + &echo::service(ns, "web", "LoadBalancer")))
+        .apply(&(echo::deployment(ns, "secure", 1) + &echo::service(ns, "secure", "LoadBalancer")))
         .unwrap();
-    let plain = service_address(tenant, ns, "web");
-    annotate(tenant, ns, "kubelb.k8c.io/manage-certificates=true");
+    let plain = service_address(tenant, ns, "secure");
+    annotate(tenant, [ns, "secure"], "kubelb.k8c.io/manage-certificates=true");
 
     let (hub, hub_ns) = (&lab.hub, hub_namespace(tenant));
-    let load_balancer = uid(tenant, &["service", "-n", ns, "web"]);
+    let load_balancer = uid(tenant, &["service", "-n", ns, "secure"]);
     let gateway = gateway_of(hub, hub_ns, &load_balancer);
     let name = text(&gateway["metadata"]["name"]).unwrap();
     let issuer = &gateway["metadata"]["annotations"]["cert-manager.io/cluster-issuer"];
     assert_eq!(issuer, "lab");
     // No cert-manager runs here: the story does what it would do.
     let secret = text(&gateway["spec"]["listeners"][0]["tls"]["certificateRefs"][0]["name"]).unwrap();
-    let host = format!("web.{DOMAIN}");
+    let host = format!("secure.{DOMAIN}");
     let certificate = Certificate::of(&lab.lab, &host);
     certificate.put_as(hub, hub_ns, &secret);
     let _issued = Issued { hub, hub_ns, secret };
@@ -173,7 +180,7 @@ fn https_is_served_at_the_host_name_when_its_certificate_is_there_and_goes_with_
     answered_securely(&lab.lab, &address, &host, &certificate);
     answered(&format!("http://{plain}/"), None);
 
-    annotate(tenant, ns, "kubelb.k8c.io/manage-certificates-");
+    annotate(tenant, [ns, "secure"], "kubelb.k8c.io/manage-certificates-");
     for kind in ["gateway", "httproute"] {
         gone(
             hub,

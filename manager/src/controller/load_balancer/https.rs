@@ -241,7 +241,8 @@ pub fn condition(https: &Https, gateway: Option<&DynamicObject>, refused: Option
     }
 }
 
-/// What Envoy Gateway says of the listener; its words where it does not serve yet.
+/// What Envoy Gateway says of the listener, and of the Gateway, which has an address and an Envoy when it is programmed;
+/// its words where it does not serve yet.
 fn progress(gateway: &DynamicObject, hostname: &str) -> Result<(), String> {
     let at = |pointer: &str| gateway.data.pointer(pointer);
     let is_of_this_name = at("/spec/listeners/0/hostname").and_then(Value::as_str) == Some(hostname);
@@ -249,10 +250,14 @@ fn progress(gateway: &DynamicObject, hostname: &str) -> Result<(), String> {
     let mut listeners = listeners.into_iter().flatten().filter(|_| is_of_this_name);
     let is_ours = |listener: &&Value| listener.get("name").and_then(Value::as_str) == Some(build::LISTENER);
     let listener = listeners.find(is_ours);
-    for type_ in ["ResolvedRefs", "Programmed"] {
-        let Some(condition) =
-            listener.and_then(|listener| find(listener, type_, gateway.metadata.generation))
-        else {
+    let whole = at("/status").filter(|_| is_of_this_name);
+    let said = [
+        (listener, "ResolvedRefs"),
+        (listener, "Programmed"),
+        (whole, "Programmed"),
+    ];
+    for (of, type_) in said {
+        let Some(condition) = of.and_then(|of| find(of, type_, gateway.metadata.generation)) else {
             return Err("Envoy Gateway has not looked at it yet".to_owned());
         };
         if condition.get("status").and_then(Value::as_str) != Some("True") {
@@ -266,8 +271,8 @@ fn progress(gateway: &DynamicObject, hostname: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn find<'a>(listener: &'a Value, type_: &str, generation: Option<i64>) -> Option<&'a Value> {
-    let conditions = listener.get("conditions").and_then(Value::as_array)?;
+fn find<'a>(of: &'a Value, type_: &str, generation: Option<i64>) -> Option<&'a Value> {
+    let conditions = of.get("conditions").and_then(Value::as_array)?;
     conditions.iter().find(|condition| {
         condition.get("type").and_then(Value::as_str) == Some(type_)
             && condition.get("observedGeneration").and_then(Value::as_i64) == generation

@@ -250,13 +250,24 @@ fn https_goes_with_the_host_name_and_with_the_gateway_api_and_dns_leads_to_the_s
 
 /// The hub Gateway as Envoy Gateway sees it.
 fn live(generation: i64, hostname: &str, resolved: bool, programmed: bool) -> DynamicObject {
+    live_with(generation, hostname, resolved, programmed, programmed)
+}
+
+/// The same, where `whole` says whether the Gateway as a whole is programmed.
+fn live_with(
+    generation: i64,
+    hostname: &str,
+    resolved: bool,
+    programmed: bool,
+    whole: bool,
+) -> DynamicObject {
     let status = |is: bool| if is { "True" } else { "False" };
     let condition = |type_: &str, is| json!({"type": type_, "status": status(is), "message": "no Secret", "observedGeneration": 1});
     serde_json::from_value(json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
         "metadata": {"name": "https-x", "namespace": "tenant-a", "generation": generation},
         "spec": {"listeners": [{"name": "https", "hostname": hostname}]},
-        "status": {"listeners": [{"name": "https", "conditions": [
+        "status": {"conditions": [condition("Programmed", whole)], "listeners": [{"name": "https", "conditions": [
             condition("ResolvedRefs", resolved), condition("Programmed", programmed)]}]},
     }))
     .unwrap()
@@ -274,6 +285,8 @@ fn https_is_programmed_when_envoy_gateway_says_so_of_this_name_and_generation() 
     assert_eq!(said(Some(&live(1, name, false, false))), (false, "Pending"));
     assert_eq!(said(Some(&live(1, name, true, false))), (false, "Pending"));
     assert_eq!(said(Some(&live(2, name, true, true))), (false, "Pending"));
+    let without_address = live_with(1, name, true, true, false);
+    assert_eq!(said(Some(&without_address)), (false, "Pending"));
     assert_eq!(
         said(Some(&live(1, "old.lb.example.com", true, true))),
         (false, "Pending")
