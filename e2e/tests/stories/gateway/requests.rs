@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::support::{Scratch, answered, gateway_address, lab};
 
 const HOST: &str = "requests.example.com";
-/// Longer than the 15 seconds after which Envoy gives up unless it is told otherwise.
+/// Longer than the 15 seconds after which Envoy gives up unless the route says otherwise.
 const SLOW: Duration = Duration::from_secs(17);
+const TIMEOUTS: &str = "timeouts: {request: 40s}";
 /// An address that no client has.
 const LIE: &str = "192.0.2.9";
 
@@ -23,12 +24,15 @@ fn slow_large_and_upgraded_requests_pass_and_nobody_is_believed_about_their_addr
     let tenant = &lab.tenant_a;
     let scratch = Scratch::new("requests", &[tenant]);
     let ns = &scratch.namespace;
+    let route = echo::http_route(ns, "web", "edge", HOST, "web");
+    let patient = route.replace("{backendRefs:", &format!("{{{TIMEOUTS}, backendRefs:"));
+    assert_ne!(route, patient);
     tenant
         .apply(
             &(echo::deployment(ns, "web", 1)
                 + &echo::service(ns, "web", "ClusterIP")
                 + &echo::gateway(ns, "edge")
-                + &echo::http_route(ns, "web", "edge", HOST, "web")),
+                + &patient),
         )
         .unwrap();
     let address = gateway_address(tenant, ns, "edge");
