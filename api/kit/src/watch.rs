@@ -308,6 +308,17 @@ impl<K> Watched<K> {
     }
 }
 
+/// Longest time until a watch shows what was written; longer, and it is not worth waiting.
+const SHOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Waits until watches show what was written, a second at most: a run that begins before would write it again. `shown`
+/// ends when they do; see [`Watched::shown`].
+pub async fn await_shown<F: Future>(shown: F) {
+    if tokio::time::timeout(SHOWN_LIMIT, shown).await.is_err() {
+        tracing::warn!("the watches do not show what was written within {SHOWN_LIMIT:?}");
+    }
+}
+
 impl<K: Resource + serde::Serialize> Watched<K> {
     /// All objects as JSON with their kind, to be compared with what is wanted. Each version of an object is
     /// converted once.

@@ -8,7 +8,7 @@ use controller_kit::Object;
 use controller_kit::apply::{Applier, Report};
 use controller_kit::diff::{Plan, Portion, plan};
 use controller_kit::object::{ObjectError, ObjectId};
-use controller_kit::watch::Synced;
+use controller_kit::watch::{self, Synced};
 use futures::future::join_all;
 use gateway_semantics::{AuthorityRef, DesiredRoute, Outcome, SecretRef, Snapshot};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -31,8 +31,6 @@ pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
 /// Routes that one run brings to the hub at most. So a thousand new ones are some twenty runs, and what happens
 /// meanwhile is seen, told and brought with the next of them.
 const PORTION: usize = 64;
-/// Longest time until a watch shows what was written; longer, and it is not worth waiting.
-const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Kind and namespace of what was changed, and whether all of it went well.
 pub type Changed = BTreeMap<(String, String), bool>;
@@ -135,9 +133,7 @@ impl GatewayApi {
     /// Until the watch shows what was written: a run that begins at once would write it again.
     async fn await_shown(&self, written: &[Object]) {
         let shown = written.iter().map(|object| self.stores.routes.shown(object));
-        if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
-            tracing::warn!("the watch does not show what was written within {SHOWN_LIMIT:?}");
-        }
+        watch::await_shown(join_all(shown)).await;
     }
 
     /// Leaves out of what is to be removed the SyncSecrets of Routes that stay on the hub because it refuses to have

@@ -1,7 +1,6 @@
 //! Writes what one tenant's L4 needs and removes what it does not need any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use api::meta;
 use api::v1alpha1::load_balancer_condition as reason;
@@ -9,6 +8,7 @@ use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
 use controller_kit::diff::Portion;
 use controller_kit::object::{Object, ObjectError, ObjectId};
+use controller_kit::watch;
 use futures::future::join_all;
 use gateway_translator::Kind;
 use k8s_openapi::api::core::v1::Secret;
@@ -35,9 +35,6 @@ const OURS: [&str; 5] = [
     component::GLOBAL_ENVOY,
     component::HTTPS,
 ];
-
-/// Watches show what was written after some milliseconds, if the API server is well.
-const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -111,9 +108,7 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
 async fn await_recorded(ctx: &Context, written: &[Object]) {
     let services = written.iter().filter(|object| object.id().kind == "Service");
     let shown = services.map(|service| ctx.stores.services.shown(service));
-    if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
-        tracing::warn!("the watch does not show Services that were written within {SHOWN_LIMIT:?}");
-    }
+    watch::await_shown(join_all(shown)).await;
 }
 
 /// Everything that shall be there but certificates.

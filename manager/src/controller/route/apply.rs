@@ -12,7 +12,7 @@ use controller_kit::ReconcileError;
 use controller_kit::apply::{self, ApplyError, Report};
 use controller_kit::diff::{Change, Plan, Settled};
 use controller_kit::object::{Object, ObjectId};
-use controller_kit::watch::Synced;
+use controller_kit::watch::{self, Synced};
 use futures::future::join_all;
 use gateway_translator::Kind;
 use kube::ResourceExt;
@@ -27,8 +27,6 @@ use super::patches::{self, Behind, Shrunk};
 
 /// How long a backend that no route leads to any more stays: until Envoy Gateway has told every Envoy.
 pub const LINGER: Duration = Duration::from_secs(10);
-/// Longest time until a watch shows what was written; longer, and it is not worth waiting.
-const SHOWN_LIMIT: Duration = Duration::from_secs(1);
 /// Component of the Services and EndpointSlices behind routes.
 const BACKEND: &str = "backend";
 
@@ -197,9 +195,7 @@ async fn await_shown(ctx: &Context, written: &[Object]) {
             _ => ctx.stores.envoy_gateway.shown(object).await,
         }
     });
-    if tokio::time::timeout(SHOWN_LIMIT, join_all(shown)).await.is_err() {
-        tracing::warn!("the watches do not show what was written within {SHOWN_LIMIT:?}");
-    }
+    watch::await_shown(join_all(shown)).await;
 }
 
 /// What a Gateway or route refers to.
