@@ -491,7 +491,9 @@ async fn a_hub_secret_that_somebody_edits_or_deletes_is_put_right() {
     https_gateway(&hub, false);
     let manager = hub.manager().await;
     let made = hub.settled().await;
-    let path = made[position(&made, "PATCH", "/secrets/").unwrap()]
+    let gateway = made[position(&made, "PATCH", "/gateways/").unwrap()].trim_start_matches("PATCH ");
+    let secret = shown_secrets(&hub.memory.get(gateway).unwrap()).pop().unwrap();
+    let path = made[position(&made, "PATCH", &format!("/secrets/{secret}")).unwrap()]
         .trim_start_matches("PATCH ")
         .to_owned();
     let again = format!("PATCH {path}");
