@@ -29,7 +29,7 @@ use crate::hub::probe::Answer;
 use crate::hub::refusal::{self, Refusal};
 use crate::metrics::HubMetrics;
 use crate::notice::Notice;
-pub use told::Told;
+pub use told::{Freshness, Told};
 
 /// What the hub refused is tried again after this time, since a quota may have been raised meanwhile.
 pub const REFUSED_RETRY: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use controller_kit::watch::{Synced, Watched};
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Context, ControllerError, REFUSED_RETRY, Told};
+use super::{Context, ControllerError, Freshness, REFUSED_RETRY, Told};
 use crate::FIELD_MANAGER;
 use crate::convert::nodes::{Addresses as Found, Conversion, NodeChoice, convert};
 use crate::metrics::NodeMetrics;
@@ -94,7 +94,7 @@ impl Nodes {
     }
 
     async fn tell(&self, notices: Vec<Notice>) {
-        for notice in self.told.news(notices, |_| true) {
+        for notice in self.told.news(notices, |_| Freshness::Fresh) {
             tracing::warn!(
                 tenant = &*self.context.hub_namespace,
                 reason = notice.reason,

@@ -20,7 +20,9 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt};
 
-use super::{Context, ControllerError, REFUSED_RETRY, Told, about, is_made_from, origin_name, settings_of};
+use super::{
+    Context, ControllerError, Freshness, REFUSED_RETRY, Told, about, is_made_from, origin_name, settings_of,
+};
 use crate::FIELD_MANAGER;
 use crate::convert::local::Local;
 use crate::convert::nodes::{NodeChoice, by_name};
@@ -313,7 +315,7 @@ impl Services {
                 .map(|id| (id.key.name.clone(), Notice::new(reason::NAME_CONFLICT, foreign))),
         );
         let by_uid: BTreeMap<&str, &Item> = items.iter().map(|item| (item.uid(), item)).collect();
-        for (uid, notice) in self.told.news(all, |_| true) {
+        for (uid, notice) in self.told.news(all, |_| Freshness::Fresh) {
             let Some(item) = by_uid.get(uid.as_str()) else {
                 continue;
             };

@@ -23,7 +23,7 @@ use kube::core::DynamicObject;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::super::{ControllerError, about};
+use super::super::{ControllerError, Freshness, about};
 use super::{API_VERSION, GatewayApi, stores};
 use crate::FIELD_MANAGER;
 use crate::convert::origin::Origin;
@@ -125,6 +125,16 @@ struct Write<'a> {
     merge: Merge<'a>,
 }
 
+/// Statuses that are to change.
+struct Due<'a> {
+    /// Now.
+    writes: Vec<Write<'a>>,
+    /// UIDs of objects whose status waits for the hub's answer.
+    waiting: BTreeSet<&'a str>,
+    /// When the first of these is to be written in any case.
+    due_in: Option<Duration>,
+}
+
 impl GatewayApi {
     /// Writes each status of a part that differs, one write an object, and tells what is new.
     ///
@@ -137,7 +147,11 @@ impl GatewayApi {
         };
         let started = std::time::Instant::now();
         let now = Time(Timestamp::now());
-        let (writes, due_in) = self.due(part, &finding, &now);
+        let Due {
+            writes,
+            mut waiting,
+            due_in,
+        } = self.due(part, &finding, &now);
         let mut all = Vec::with_capacity(writes.len());
         for write in writes {
             let object = write.object;
@@ -152,27 +166,25 @@ impl GatewayApi {
                 let (kind, namespace) = (object.kind.as_str(), &object.namespace);
                 self.metrics.changed(kind, namespace, started.elapsed(), success);
             }
-            if matches!(outcome, Ok(true)) {
-                statuses.insert(object.uid.as_str());
-            }
+            match outcome {
+                Ok(true) => statuses.insert(object.uid.as_str()),
+                Ok(false) => false,
+                Err(_) => waiting.insert(object.uid.as_str()),
+            };
             result = result.and(outcome.map(drop));
         }
-        self.tell(part, &finding, &statuses).await;
+        self.tell(part, &finding, &statuses, &waiting).await;
         result.map(|()| Outcome {
             requeue_after: due_in,
         })
     }
 
-    /// Statuses to write now, and when one that waits is due.
-    fn due<'a>(
-        &'a self,
-        part: Part,
-        finding: &'a Finding,
-        now: &'a Time,
-    ) -> (Vec<Write<'a>>, Option<Duration>) {
+    /// Which statuses to write now, and which later.
+    fn due<'a>(&'a self, part: Part, finding: &'a Finding, now: &'a Time) -> Due<'a> {
         let asked = Instant::now();
         let mut due_in: Option<Duration> = None;
         let mut writes = Vec::new();
+        let mut waiting = BTreeSet::new();
         // What routes attach to counts them in time, however many there are.
         let crowd = match part {
             Part::Routes => finding.provisional.len(),
@@ -191,7 +203,9 @@ impl GatewayApi {
             let may_wait = is_news && finding.provisional.contains(&object.uid);
             let left = self.patience.left_in_crowd(crowd, &object.uid, may_wait, asked);
             due_in = due_in.into_iter().chain(left).min();
-            if is_news && left.is_none() {
+            if left.is_some() {
+                waiting.insert(object.uid.as_str());
+            } else if is_news {
                 writes.push(Write {
                     object,
                     current,
@@ -199,7 +213,11 @@ impl GatewayApi {
                 });
             }
         }
-        (writes, due_in)
+        Due {
+            writes,
+            waiting,
+            due_in,
+        }
     }
 
     /// Whether something was written.
@@ -229,18 +247,24 @@ impl GatewayApi {
         Ok(true)
     }
 
-    /// Tells what is new. In the first run of the process that is only what comes with a changed status: the
-    /// rest was told by the process before.
-    async fn tell(&self, part: Part, finding: &Finding, statuses: &BTreeSet<&str>) {
+    /// Tells what is new. Of what stands when the process starts that is only what comes with a changed status: the
+    /// rest was told by the process before. `waiting` has a status that is still to be written.
+    async fn tell(&self, part: Part, finding: &Finding, statuses: &BTreeSet<&str>, waiting: &BTreeSet<&str>) {
         let Finding { events, refused, .. } = finding;
         let of_hub = refused.iter().filter_map(|refusal| self.event_of(refusal));
         let events = events.iter().cloned().chain(of_hub);
         let events = events.filter(|event| Part::of(&event.object) == part);
-        let is_fresh = |event: &Event| {
-            statuses.contains(event.object.uid.as_str())
-                || refused.iter().any(|r| r.notice.message == event.message)
+        let freshness = |event: &Event| {
+            let uid = event.object.uid.as_str();
+            if statuses.contains(uid) || refused.iter().any(|r| r.notice.message == event.message) {
+                Freshness::Fresh
+            } else if waiting.contains(uid) {
+                Freshness::Unknown
+            } else {
+                Freshness::Stale
+            }
         };
-        for event in self.told.get(part).news(events, is_fresh) {
+        for event in self.told.get(part).news(events, freshness) {
             let Event {
                 object,
                 type_,
