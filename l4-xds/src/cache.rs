@@ -80,11 +80,14 @@ impl Cache {
     /// The caller must have everything at hand that belongs into the snapshot: what is missing in it is taken away
     /// from running Envoys.
     pub fn set(&self, fleet: &FleetKey, snapshot: Snapshot) -> Result<bool, Inconsistency> {
-        snapshot.consistent()?;
         let mut fleets = self.lock();
         let slot = fleets
             .entry(fleet.clone())
             .or_insert_with(|| watch::Sender::new(None));
+        match &*slot.borrow() {
+            Some(current) => snapshot.consistent_since(&current.snapshot)?,
+            None => snapshot.consistent()?,
+        }
         Ok(slot.send_if_modified(|current| {
             let changed = current
                 .as_ref()

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use policy::{Balancing, Breaker, HealthCheck, Policy, Probe, Seconds};
 
@@ -26,19 +27,19 @@ pub enum InvalidValue {
     ZeroPort,
 }
 
-/// The hub's `LoadBalancer` object that everything is attributed to.
+/// The hub's `LoadBalancer` object that everything is attributed to. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoadBalancerId {
-    namespace: String,
-    name: String,
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 impl LoadBalancerId {
     /// Checks both parts. Neither may hold `/`: resource names join them with it and have to stay injective.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, InvalidValue> {
         Ok(Self {
-            namespace: object_name(namespace.into())?,
-            name: object_name(name.into())?,
+            namespace: object_name(namespace.into())?.into(),
+            name: object_name(name.into())?.into(),
         })
     }
 

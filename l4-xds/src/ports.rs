@@ -89,19 +89,24 @@ pub fn allocate(
 ) -> Assignments {
     let mut result = Assignments::default();
     let mut taken: BTreeSet<(Protocol, u16)> = BTreeSet::new();
+    let mut without = Vec::new();
     // `wanted` is sorted, hence "the smallest key keeps it".
     for key in wanted {
-        let Some(&port) = previous.get(key) else { continue };
-        if !range.is_reserved(port) && taken.insert((key.protocol, port)) {
-            result.assigned.insert(key.clone(), port);
+        let recorded = previous
+            .get(key)
+            .copied()
+            .filter(|port| !range.is_reserved(*port));
+        match recorded.filter(|port| taken.insert((key.protocol, *port))) {
+            Some(port) => drop(result.assigned.insert(key.clone(), port)),
+            None => without.push(key),
         }
+    }
+    if without.is_empty() {
+        return result;
     }
     let candidates = range.candidates();
     let mut free = Free::new(&candidates, &taken);
-    for key in wanted {
-        if result.assigned.contains_key(key) {
-            continue;
-        }
+    for key in without {
         match free.take(key) {
             Some(port) => drop(result.assigned.insert(key.clone(), port)),
             None => drop(result.exhausted.insert(key.clone())),

@@ -1,7 +1,7 @@
 //! What the Envoys of all fleets have said about the load balancers they serve.
 //!
-//! Streams write into a [`ReportHub`]; the manager follows the merged [`Report`] and forwards it to whoever writes
-//! status. Nothing is decided here. In particular:
+//! Streams write into a [`ReportHub`]; the manager follows the merged [`Report`], of which a copy costs nothing, and
+//! forwards it to whoever writes status. Nothing is decided here. In particular:
 //!
 //! - **A stream that ends takes its word with it, but takes nothing back.** Envoy keeps its configuration when the
 //!   control plane goes, so a load balancer that drops out of the report is still programmed. Whoever writes
@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
 use crate::cache::FleetKey;
@@ -75,14 +77,38 @@ pub struct FleetReport {
     /// How many Envoys are connected here.
     pub streams: usize,
     /// Load balancers that anything is known about.
-    pub load_balancers: BTreeMap<LoadBalancerId, LoadBalancerVoices>,
+    pub load_balancers: OrdMap<LoadBalancerId, LoadBalancerVoices>,
 }
 
 /// What live streams say. Fleets without a stream are not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
     /// By fleet.
-    pub fleets: BTreeMap<FleetKey, FleetReport>,
+    pub fleets: OrdMap<FleetKey, FleetReport>,
+}
+
+impl Report {
+    /// Load balancers about which something else is said than in `before`. A fleet whose last stream ended says nothing,
+    /// which is no news. Costs as much as what changed, where one was made from the other.
+    pub fn changed_since(&self, before: &Self) -> BTreeSet<LoadBalancerId> {
+        let none = OrdMap::new();
+        let mut changed = BTreeSet::new();
+        for item in before.fleets.diff(&self.fleets) {
+            let (old, new) = match item {
+                DiffItem::Add(_, new) => (&none, &new.load_balancers),
+                DiffItem::Update {
+                    old: (_, old),
+                    new: (_, new),
+                } => (&old.load_balancers, &new.load_balancers),
+                DiffItem::Remove(..) => continue,
+            };
+            changed.extend(old.diff(new).map(|item| match item {
+                DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
+                DiffItem::Update { new: (id, _), .. } => id.clone(),
+            }));
+        }
+        changed
+    }
 }
 
 /// Too many streams of one fleet.

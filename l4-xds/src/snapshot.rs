@@ -1,13 +1,17 @@
 //! Everything one fleet of Envoys should have, immutable, with versions that are hashes of the content.
 //!
-//! A snapshot is made whole from whole inputs; there is no way to change one. It does not know how it is sent.
+//! A snapshot is made whole from whole inputs; there is no way to change one. It shares with the one before it what did
+//! not change, so that both to make it and to tell what is new in it costs as much as the change, not as the whole. It
+//! does not know how it is sent.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use envoy_types::pb::google::protobuf::Any;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 
@@ -121,8 +125,8 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         .collect()
 }
 
-/// One resource, encoded.
-#[derive(Debug, Clone, PartialEq)]
+/// One resource, encoded. Two are equal when they have the same owner and version: a version is a hash of all bytes.
+#[derive(Debug, Clone)]
 pub struct Resource {
     ty: ResourceType,
     owner: LoadBalancerId,
@@ -130,6 +134,14 @@ pub struct Resource {
     body: Any,
     refers_to: BTreeSet<ResourceName>,
 }
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        (self.ty, &self.version, &self.owner) == (other.ty, &other.version, &other.owner)
+    }
+}
+
+impl Eq for Resource {}
 
 impl Resource {
     /// Encodes `message`. `refers_to` names the resources it needs, of the type [`ResourceType::refers_to`] says.
@@ -180,25 +192,30 @@ impl Resource {
 }
 
 /// All resources of one type.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Resources {
-    by_name: BTreeMap<ResourceName, Arc<Resource>>,
-    version: String,
+    by_name: OrdMap<ResourceName, Arc<Resource>>,
+    version: OnceLock<String>,
+}
+
+impl PartialEq for Resources {
+    fn eq(&self, other: &Self) -> bool {
+        self.by_name.diff(&other.by_name).next().is_none()
+    }
 }
 
 impl Resources {
     /// These.
     pub fn of(by_name: BTreeMap<ResourceName, Arc<Resource>>) -> Self {
-        let parts = by_name
-            .iter()
-            .flat_map(|(name, resource)| [name.as_str().as_bytes(), resource.version.as_str().as_bytes()]);
-        let version = digest(parts);
-        Self { by_name, version }
+        Self {
+            by_name: by_name.into_iter().collect(),
+            version: OnceLock::new(),
+        }
     }
 
     /// Them, by name.
     pub fn into_inner(self) -> BTreeMap<ResourceName, Arc<Resource>> {
-        self.by_name
+        self.by_name.into_iter().collect()
     }
 
     /// One of them.
@@ -221,26 +238,49 @@ impl Resources {
         self.by_name.is_empty()
     }
 
-    /// Hash over all names and versions.
+    /// Names of those that are not as they were in `before`, and of those that are gone.
+    pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = ResourceName> {
+        before.by_name.diff(&self.by_name).map(|item| match item {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.clone(),
+            DiffItem::Update { new: (name, _), .. } => name.clone(),
+        })
+    }
+
+    /// Hash over all names and versions. Worked out when it is first asked for, since most clients never do.
     pub fn version(&self) -> &str {
-        &self.version
+        self.version.get_or_init(|| {
+            let parts = self.by_name.iter().flat_map(|(name, resource)| {
+                [name.as_str().as_bytes(), resource.version.as_str().as_bytes()]
+            });
+            digest(parts)
+        })
+    }
+
+    fn insert(&mut self, name: &ResourceName, resource: &Arc<Resource>) {
+        self.version.take();
+        self.by_name.insert(name.clone(), resource.clone());
+    }
+
+    fn remove(&mut self, name: &ResourceName) {
+        self.version.take();
+        self.by_name.remove(name);
     }
 }
 
 /// What one load balancer contributes. Kept apart so that a caller with thousands of load balancers can translate
-/// only the one that changed and [`Snapshot::assemble`] the rest as it was.
-#[derive(Debug, Clone, PartialEq)]
+/// only the one that changed and [`Snapshot::with`] the rest as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Whose.
-    pub id: LoadBalancerId,
-    /// Its resources.
-    pub resources: Vec<(ResourceName, Arc<Resource>)>,
+    id: LoadBalancerId,
+    resources: Vec<(ResourceName, Arc<Resource>)>,
+    content: ContentVersion,
+    counted: Vec<(ResourceType, ResourceName)>,
 }
 
 impl Part {
-    /// What its listeners and clusters hash to.
-    pub fn content_version(&self) -> ContentVersion {
-        let counted: BTreeMap<_, _> = (self.resources.iter())
+    /// These resources of this load balancer.
+    pub fn new(id: LoadBalancerId, resources: Vec<(ResourceName, Arc<Resource>)>) -> Self {
+        let counted: BTreeMap<_, _> = (resources.iter())
             .filter(|(_, resource)| resource.ty != ResourceType::Endpoint)
             .map(|(name, resource)| ((resource.ty, name), &resource.version))
             .collect();
@@ -251,24 +291,76 @@ impl Part {
                 version.as_str().as_bytes(),
             ]
         });
-        ContentVersion::from(digest(parts))
+        let content = ContentVersion::from(digest(parts));
+        let counted = counted.into_keys().map(|(ty, name)| (ty, name.clone())).collect();
+        Self {
+            id,
+            resources,
+            content,
+            counted,
+        }
+    }
+
+    /// Whose.
+    pub fn id(&self) -> &LoadBalancerId {
+        &self.id
+    }
+
+    /// Its resources.
+    pub fn resources(&self) -> &[(ResourceName, Arc<Resource>)] {
+        &self.resources
+    }
+
+    /// What its listeners and clusters hash to.
+    pub fn content_version(&self) -> &ContentVersion {
+        &self.content
+    }
+
+    /// Whether every reference leads to something of its own, and everything that must be referred to is.
+    pub fn consistent(&self) -> Result<(), Inconsistency> {
+        let has = |ty: ResourceType, wanted: &ResourceName| {
+            (self.resources.iter()).any(|(name, resource)| resource.ty == ty && name == wanted)
+        };
+        for ty in ResourceType::ALL {
+            let Some(target) = ty.refers_to() else { continue };
+            let of_type = |ty| self.resources.iter().filter(move |(_, r)| r.ty == ty);
+            let mut wanted = BTreeSet::new();
+            for (name, resource) in of_type(ty) {
+                let mut references = resource.refers_to.iter();
+                if let Some(missing) = references.find(|name| !has(target, name)) {
+                    return Err(Inconsistency::Dangling {
+                        from: ty,
+                        name: name.clone(),
+                        missing: missing.clone(),
+                    });
+                }
+                wanted.extend(&resource.refers_to);
+            }
+            if let Some((name, _)) = of_type(target).find(|(name, _)| !wanted.contains(name)) {
+                return Err(Inconsistency::Unreferenced {
+                    ty: target,
+                    name: name.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
-/// What one load balancer has in a snapshot.
-#[derive(Debug, Clone, PartialEq)]
-struct Owned {
-    content: ContentVersion,
-    counted: Vec<(ResourceType, ResourceName)>,
-}
-
 /// Everything one fleet should have.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     clusters: Resources,
     endpoints: Resources,
     listeners: Resources,
-    owners: BTreeMap<LoadBalancerId, Owned>,
+    parts: OrdMap<LoadBalancerId, Arc<Part>>,
+}
+
+impl PartialEq for Snapshot {
+    /// Parts are all there is to it.
+    fn eq(&self, other: &Self) -> bool {
+        self.parts.diff(&other.parts).next().is_none()
+    }
 }
 
 /// A reference that leads nowhere, or a resource that nothing leads to.
@@ -297,34 +389,49 @@ pub enum Inconsistency {
 impl Snapshot {
     /// Puts the parts together. If two parts hold a resource of the same name, which distinct ids rule out, the
     /// later one stays.
-    pub fn assemble<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Self {
-        let mut maps: BTreeMap<ResourceType, BTreeMap<ResourceName, Arc<Resource>>> = BTreeMap::new();
-        let mut owners = BTreeMap::new();
-        for part in parts {
-            for (name, resource) in &part.resources {
-                maps.entry(resource.ty)
-                    .or_default()
-                    .insert(name.clone(), resource.clone());
+    pub fn assemble(parts: impl IntoIterator<Item = Arc<Part>>) -> Self {
+        let parts: BTreeMap<_, _> = parts.into_iter().map(|part| (part.id.clone(), part)).collect();
+        Self::default().with(parts.values())
+    }
+
+    /// The snapshot of these parts, made from one that has most of them.
+    #[must_use]
+    pub fn with<'a>(&self, parts: impl IntoIterator<Item = &'a Arc<Part>>) -> Self {
+        let mut wanted: Vec<&Arc<Part>> = parts.into_iter().collect();
+        wanted.sort_by(|one, other| one.id.cmp(&other.id));
+        let mut next = self.clone();
+        let mut before = self.parts.values().peekable();
+        for part in wanted {
+            // Names are long and much alike: most parts are the same, which is seen without reading them.
+            let is_same = |old: &&Arc<Part>| Arc::ptr_eq(old, part);
+            while let Some(gone) = before.next_if(|old| !is_same(old) && old.id < part.id) {
+                next.remove(gone);
             }
-            let counted = (part.resources.iter())
-                .filter(|(_, resource)| resource.ty != ResourceType::Endpoint)
-                .map(|(name, resource)| (resource.ty, name.clone()))
-                .collect();
-            owners.insert(
-                part.id.clone(),
-                Owned {
-                    content: part.content_version(),
-                    counted,
-                },
-            );
+            match before.next_if(|old| is_same(old) || old.id == part.id) {
+                Some(old) if is_same(&old) || old == part => {}
+                Some(old) => {
+                    next.remove(old);
+                    next.insert(part);
+                }
+                None => next.insert(part),
+            }
         }
-        let mut take = |ty| Resources::of(maps.remove(&ty).unwrap_or_default());
-        Self {
-            clusters: take(ResourceType::Cluster),
-            endpoints: take(ResourceType::Endpoint),
-            listeners: take(ResourceType::Listener),
-            owners,
+        before.for_each(|gone| next.remove(gone));
+        next
+    }
+
+    fn insert(&mut self, part: &Arc<Part>) {
+        for (name, resource) in &part.resources {
+            self.resources_mut(resource.ty).insert(name, resource);
         }
+        self.parts.insert(part.id.clone(), part.clone());
+    }
+
+    fn remove(&mut self, part: &Part) {
+        for (name, resource) in &part.resources {
+            self.resources_mut(resource.ty).remove(name);
+        }
+        self.parts.remove(&part.id);
     }
 
     /// The resources of one type.
@@ -336,49 +443,61 @@ impl Snapshot {
         }
     }
 
+    fn resources_mut(&mut self, ty: ResourceType) -> &mut Resources {
+        match ty {
+            ResourceType::Cluster => &mut self.clusters,
+            ResourceType::Endpoint => &mut self.endpoints,
+            ResourceType::Listener => &mut self.listeners,
+        }
+    }
+
     /// The load balancers in it.
     pub fn owners(&self) -> impl Iterator<Item = &LoadBalancerId> {
-        self.owners.keys()
+        self.parts.keys()
+    }
+
+    /// How many load balancers are in it.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Load balancers that are not as they were in `before`, and those that are gone.
+    pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = LoadBalancerId> {
+        before.parts.diff(&self.parts).map(|item| match item {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
+            DiffItem::Update { new: (id, _), .. } => id.clone(),
+        })
     }
 
     /// What `id`'s listeners and clusters hash to.
     pub fn content_version(&self, id: &LoadBalancerId) -> Option<&ContentVersion> {
-        self.owners.get(id).map(|owned| &owned.content)
+        self.parts.get(id).map(|part| &part.content)
     }
 
     /// The resources that [`Self::content_version`] is made of.
     pub fn counted(&self, id: &LoadBalancerId) -> &[(ResourceType, ResourceName)] {
-        self.owners.get(id).map_or(&[], |owned| &owned.counted)
+        self.parts.get(id).map_or(&[], |part| &part.counted)
     }
 
     /// Whether every reference leads somewhere and everything that must be referred to is.
+    ///
+    /// # Errors
+    /// What is wrong with the first part that is not.
     pub fn consistent(&self) -> Result<(), Inconsistency> {
-        for ty in ResourceType::ALL {
-            let Some(target) = ty.refers_to() else { continue };
-            let mut wanted = BTreeSet::new();
-            for (name, resource) in self.resources(ty).iter() {
-                for missing in &resource.refers_to {
-                    if self.resources(target).get(missing).is_none() {
-                        return Err(Inconsistency::Dangling {
-                            from: ty,
-                            name: name.clone(),
-                            missing: missing.clone(),
-                        });
-                    }
-                    wanted.insert(missing);
-                }
-            }
-            if let Some((name, _)) = self
-                .resources(target)
-                .iter()
-                .find(|(name, _)| !wanted.contains(name))
-            {
-                return Err(Inconsistency::Unreferenced {
-                    ty: target,
-                    name: name.clone(),
-                });
-            }
-        }
-        Ok(())
+        self.parts.values().try_for_each(|part| part.consistent())
+    }
+
+    /// Likewise, looking only at what is not in `before`, which was found consistent.
+    ///
+    /// # Errors
+    /// What is wrong with the first part that is not.
+    pub fn consistent_since(&self, before: &Self) -> Result<(), Inconsistency> {
+        let mut changed = self.changed_since(before);
+        changed.try_for_each(|id| self.parts.get(&id).map_or(Ok(()), |part| part.consistent()))
     }
 }

@@ -60,20 +60,18 @@ impl Stream {
         let before = std::mem::replace(&mut self.snapshot, snapshot);
         let Some(now) = self.snapshot.clone() else { return };
         for ty in ResourceType::ALL {
-            self.subscription_mut(ty)
-                .drop_outdated_refusals(now.resources(ty));
+            let before = before.as_ref().map(|before| before.resources(ty));
+            self.subscription_mut(ty).on_snapshot(before, now.resources(ty));
         }
-        let moved = |id: &&LoadBalancerId| {
-            before.as_ref().and_then(|before| before.content_version(id)) != now.content_version(id)
-                || self.states.get(*id).is_some_and(|state| state.rejected.is_some())
+        let known = self.states.iter();
+        let ids: BTreeSet<LoadBalancerId> = match &before {
+            Some(before) => {
+                let rejected = known.filter(|(_, state)| state.rejected.is_some());
+                let rejected = rejected.map(|(id, _)| id.clone());
+                now.changed_since(before).chain(rejected).collect()
+            }
+            None => now.owners().chain(known.map(|(id, _)| id)).cloned().collect(),
         };
-        let mut ids: BTreeSet<LoadBalancerId> = now.owners().filter(moved).cloned().collect();
-        ids.extend(
-            self.states
-                .keys()
-                .filter(|id| now.content_version(id).is_none())
-                .cloned(),
-        );
         ids.iter().for_each(|id| self.refresh(id));
     }
 

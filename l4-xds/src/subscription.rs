@@ -3,6 +3,7 @@
 //! Pure: no clock, no IO, no other type. What depends on other types (the order of adding and removing) comes in as
 //! [`Gates`] from [`crate::stream`]. Quotations are from Envoy's "xDS REST and gRPC protocol".
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -112,6 +113,25 @@ pub struct Subscription {
     parked_at: Option<String>,
     refusals: BTreeMap<ResourceName, Refusal>,
     owes_reply: bool,
+    unsettled: Unsettled,
+}
+
+/// Names of which the client may lack something or have too much. All that it does not have as it should are among them,
+/// and few others, so that an answer costs as much as what changed.
+#[derive(Debug, Clone)]
+enum Unsettled {
+    /// It is not known which: all that there is, and all that the client has or asks for.
+    All,
+    /// These.
+    These(BTreeSet<ResourceName>),
+}
+
+impl Unsettled {
+    fn add(&mut self, name: &ResourceName) {
+        if let Self::These(names) = self {
+            names.insert(name.clone());
+        }
+    }
 }
 
 impl Subscription {
@@ -127,7 +147,22 @@ impl Subscription {
             parked_at: None,
             refusals: BTreeMap::new(),
             owes_reply: false,
+            unsettled: Unsettled::All,
         }
+    }
+
+    /// Takes a new snapshot in. `before` is the one that it was told of last, if it was told of one without a gap.
+    pub fn on_snapshot(&mut self, before: Option<&Resources>, now: &Resources) {
+        match (before, &mut self.unsettled) {
+            (Some(before), Unsettled::These(names)) => names.extend(now.changed_since(before)),
+            (None, unsettled) => *unsettled = Unsettled::All,
+            (Some(_), Unsettled::All) => {}
+        }
+        // Nobody refused what is offered now.
+        self.refusals.retain(|name, refusal| {
+            now.get(name)
+                .is_some_and(|resource| *resource.version() == refusal.version)
+        });
     }
 
     /// Whether the client has ever sent a request for this type.
@@ -151,6 +186,7 @@ impl Subscription {
     /// The first request of this type on the stream.
     fn start(&mut self, request: &Request) {
         self.started = true;
+        self.unsettled = Unsettled::All;
         // "(legacy behavior) the request must have no resources in both resource_names_subscribe and
         // resource_names_unsubscribe." "Envoy will always use wildcard subscriptions for Listener and Cluster
         // resources"; for endpoints an empty request can only come from an Envoy that has no cluster at the moment.
@@ -176,6 +212,7 @@ impl Subscription {
         for name in names {
             if name == WILDCARD {
                 self.wildcard = true;
+                self.unsettled = Unsettled::All;
                 continue;
             }
             let name = ResourceName::from(name.as_str());
@@ -192,6 +229,7 @@ impl Subscription {
         for name in names {
             if name == WILDCARD {
                 self.wildcard = false;
+                self.unsettled = Unsettled::All;
                 let kept = &self.names;
                 self.held.retain(|name, _| kept.contains(name));
             } else if self.names.remove(name.as_str()) {
@@ -209,6 +247,7 @@ impl Subscription {
 
     /// Treats `name` as never sent, so that it is sent (again).
     pub fn forget(&mut self, name: &ResourceName) {
+        self.unsettled.add(name);
         self.held.remove(name);
         if let Some(in_flight) = &mut self.in_flight {
             // Its ACK will not be about what the client has by then.
@@ -234,6 +273,7 @@ impl Subscription {
     fn on_ack(&mut self, answered: InFlight) -> Heard {
         let names = answered.sent.keys().cloned().collect();
         for (name, version) in answered.sent {
+            self.unsettled.add(&name);
             self.refusals.remove(&name);
             if !self.wants(&name) {
                 continue;
@@ -275,6 +315,7 @@ impl Subscription {
         }
         let culprits = words.into_keys().collect();
         for name in answered.sent.into_keys() {
+            self.unsettled.add(&name);
             if self.wants(&name) {
                 self.held.insert(name, Held::Unknown);
             }
@@ -297,6 +338,7 @@ impl Subscription {
         if !self.started || self.in_flight.is_some() || self.is_parked(resources) {
             return None;
         }
+        self.forget_settled(resources);
         let wanted = self.changed(resources);
         let gone = self.gone(resources);
         let nothing_held_back = wanted.is_empty() && gone.is_empty();
@@ -335,6 +377,39 @@ impl Subscription {
         self.parked_at.is_some()
     }
 
+    /// Names that may be unsettled.
+    fn candidates(&self, resources: &Resources) -> Cow<'_, BTreeSet<ResourceName>> {
+        match &self.unsettled {
+            Unsettled::These(names) => Cow::Borrowed(names),
+            Unsettled::All => {
+                let offered = resources.iter().map(|(name, _)| name).filter(|_| self.wildcard);
+                let names = offered.chain(self.held.keys()).chain(&self.names);
+                Cow::Owned(names.cloned().collect())
+            }
+        }
+    }
+
+    /// What is as it should be needs no look again before something happens to it.
+    fn forget_settled(&mut self, resources: &Resources) {
+        let mut names = self.candidates(resources).into_owned();
+        names.retain(|name| !self.is_as_offered(name, resources));
+        self.unsettled = Unsettled::These(names);
+    }
+
+    /// Whether the client certainly has of this what it should.
+    fn is_as_offered(&self, name: &ResourceName, resources: &Resources) -> bool {
+        match (
+            resources.get(name).filter(|_| self.wants(name)),
+            self.held.get(name),
+        ) {
+            (Some(resource), Some(Held::At(version))) => resource.version() == version,
+            (None, Some(Held::Absent)) => true,
+            (None, None) => !self.names.contains(name),
+            (Some(_), Some(Held::Unknown | Held::Absent) | None)
+            | (None, Some(Held::At(_) | Held::Unknown)) => false,
+        }
+    }
+
     /// What the client lacks or has in another version.
     fn changed(&self, resources: &Resources) -> Vec<(ResourceName, Arc<Resource>)> {
         let missing = |name: &ResourceName, resource: &Resource| {
@@ -342,39 +417,27 @@ impl Subscription {
                 && !self.holds_exactly(name, resource.version())
                 && !self.withheld(name, resource)
         };
-        if self.wildcard {
-            let all = resources
-                .iter()
-                .filter(|(name, resource)| missing(name, resource));
-            return all
-                .map(|(name, resource)| (name.clone(), resource.clone()))
-                .collect();
-        }
-        let named = self
-            .names
-            .iter()
-            .filter_map(|name| Some((name, resources.get(name)?)));
-        named
-            .filter(|(n, r)| missing(n, r))
-            .map(|(n, r)| (n.clone(), r.clone()))
+        let names = self.candidates(resources);
+        let offered = names.iter().filter_map(|name| Some((name, resources.get(name)?)));
+        offered
+            .filter(|(name, resource)| missing(name, resource))
+            .map(|(name, resource)| (name.clone(), resource.clone()))
             .collect()
     }
 
     /// What the client has, or asked for, and does not exist (any more).
     fn gone(&self, resources: &Resources) -> Vec<ResourceName> {
-        let held = self
-            .held
-            .iter()
-            .filter(|(_, held)| **held != Held::Absent)
-            .map(|(name, _)| name);
         // "When a resource subscribed to by a client does not exist, the server will send a DeltaDiscoveryResponse
         // message that contains that resource's name in the removed_resources field."
-        let never_answered = self.names.iter().filter(|name| !self.held.contains_key(*name));
-        let names: BTreeSet<_> = held
-            .chain(never_answered)
-            .filter(|name| resources.get(name).is_none())
-            .collect();
-        names.into_iter().cloned().collect()
+        let counts_on = |name: &ResourceName| match self.held.get(name) {
+            Some(held) => *held != Held::Absent,
+            None => self.names.contains(name),
+        };
+        let names = self.candidates(resources);
+        let gone = names
+            .iter()
+            .filter(|name| counts_on(name) && resources.get(name).is_none());
+        gone.cloned().collect()
     }
 
     fn withheld(&self, name: &ResourceName, resource: &Resource) -> bool {
@@ -417,14 +480,14 @@ impl Subscription {
     /// Whether the client holds nothing but current resources: nothing outdated, nothing that is gone, nothing on
     /// its way. Resources it does not hold yet do not matter.
     pub fn holds_only_current(&self, resources: &Resources) -> bool {
-        let current = |(name, held): (&ResourceName, &Held)| match held {
-            Held::At(version) => resources
+        let is_current = |name: &ResourceName| match self.held.get(name) {
+            Some(Held::At(version)) => resources
                 .get(name)
                 .is_some_and(|resource| resource.version() == version),
-            Held::Unknown => false,
-            Held::Absent => true,
+            Some(Held::Unknown) => false,
+            Some(Held::Absent) | None => true,
         };
-        self.in_flight.is_none() && self.held.iter().all(current)
+        self.in_flight.is_none() && self.candidates(resources).iter().all(is_current)
     }
 
     /// Whether there is nothing to send, nothing on its way and nothing refused.
@@ -437,14 +500,5 @@ impl Subscription {
         self.refusals
             .get(name)
             .filter(|refusal| refusal.version == *resource.version())
-    }
-
-    /// Forgets refusals of what is no longer offered.
-    pub fn drop_outdated_refusals(&mut self, resources: &Resources) {
-        self.refusals.retain(|name, refusal| {
-            resources
-                .get(name)
-                .is_some_and(|resource| *resource.version() == refusal.version)
-        });
     }
 }

@@ -590,10 +590,36 @@ fn a_snapshot_with_a_dangling_reference_is_inconsistent() {
     use envoy_types::pb::envoy::config::listener::v3 as lds;
     let refers_to = std::iter::once(ResourceName::from("nowhere")).collect();
     let orphan = Resource::new(Listener, id("a"), &lds::Listener::default(), refers_to);
-    let part = l4_xds::snapshot::Part {
-        id: id("a"),
-        resources: vec![("a".into(), Arc::new(orphan))],
+    let part = l4_xds::snapshot::Part::new(id("a"), vec![("a".into(), Arc::new(orphan))]);
+    let bad = Snapshot::assemble([Arc::new(part)]);
+    let good = snapshot(&[a(), b()]);
+    assert!(bad.consistent().is_err());
+    assert!(good.consistent().is_ok());
+    assert!(bad.consistent_since(&good).is_err());
+    assert_eq!(good.consistent_since(&Snapshot::default()), Ok(()));
+}
+
+#[test]
+fn a_snapshot_made_from_another_one_is_the_one_made_from_nothing() {
+    let whole = |frontends: &[Frontend]| snapshot(frontends);
+    let parts = |frontends: &[Frontend]| -> Vec<Arc<l4_xds::snapshot::Part>> {
+        let part = |frontend| Arc::new(l4_xds::translate::part(frontend, &l4_xds::Settings::default()));
+        frontends.iter().map(part).collect()
     };
-    assert!(Snapshot::assemble([&part]).consistent().is_err());
-    assert!(snapshot(&[a(), b()]).consistent().is_ok());
+    let moved = web("a", 10099, "10.0.0.9");
+    let (first, second) = ([a(), b()], [moved]);
+    let before = whole(&first);
+    let after = before.with(&parts(&second));
+    assert_eq!(after, whole(&second));
+    for ty in l4_xds::snapshot::ResourceType::ALL {
+        assert_eq!(after.resources(ty), whole(&second).resources(ty));
+        assert_eq!(
+            after.resources(ty).version(),
+            whole(&second).resources(ty).version()
+        );
+    }
+    let changed: Vec<_> = after.changed_since(&before).collect();
+    assert_eq!(changed, [id("a"), id("b")]);
+    let same: Vec<_> = before.with(&parts(&first)).changed_since(&before).collect();
+    assert_eq!(same, []);
 }

@@ -1,6 +1,6 @@
 //! Wiring: from the command line to running controllers, and back out in good order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use l4_xds::{Cache, ReportHub};
 use crate::api_server;
 use crate::args::{Args, METRICS_PORT, XDS_PORT};
 use crate::claims::ClaimsCell;
-use crate::context::{Context, Options, VERSION};
+use crate::context::{Context, Options, SharedMap, VERSION};
 use crate::controller::global::FindingsCell;
 use crate::controller::load_balancer::memory::Memories;
 use crate::controller::load_balancer::refresh_hostnames;
@@ -213,6 +213,7 @@ impl Manager {
             findings: Findings::default(),
             settled: SettledByNamespace::default(),
             memories: Memories::default(),
+            assessments: SharedMap::default(),
             metrics: own,
         });
         Ok(Self { ctx, drivers, plane })
@@ -299,32 +300,12 @@ async fn follow_reports(ctx: &Context) {
     while updates.changed().await.is_ok() {
         tokio::time::sleep(PAUSE).await;
         let now = updates.borrow_and_update().clone();
-        for namespace in spoken_of(&before, &now) {
+        let spoken_of = now.changed_since(&before);
+        let namespaces: BTreeSet<&str> = spoken_of.iter().map(|id| id.namespace()).collect();
+        for namespace in namespaces.into_iter().map(str::to_owned) {
             ctx.triggers.load_balancer.trigger(namespace.clone());
             ctx.triggers.report.trigger(namespace);
         }
         before = now;
     }
-}
-
-/// Namespaces of load balancers about which something else is said than before.
-fn spoken_of(before: &l4_xds::Report, now: &l4_xds::Report) -> BTreeSet<String> {
-    let mut namespaces = BTreeSet::new();
-    let none = BTreeMap::new();
-    for (fleet, report) in &now.fleets {
-        let (before, now) = (
-            before
-                .fleets
-                .get(fleet)
-                .map_or(&none, |report| &report.load_balancers),
-            &report.load_balancers,
-        );
-        if before == now {
-            continue;
-        }
-        let all = before.keys().chain(now.keys());
-        let differs = all.filter(|id| before.get(*id) != now.get(*id));
-        namespaces.extend(differs.map(|id| id.namespace().to_owned()));
-    }
-    namespaces
 }

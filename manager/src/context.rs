@@ -23,6 +23,8 @@ use serde::de::DeserializeOwned;
 use crate::build::credential::TenantApiServer;
 use crate::claims::ClaimsCell;
 use crate::controller::global::FindingsCell;
+use crate::controller::load_balancer::assess::{Assessed, View};
+use crate::controller::load_balancer::assessments::Assessments;
 use crate::controller::load_balancer::memory::Memories;
 use crate::controller::route::apply::SettledByNamespace;
 use crate::controller::route::bridge::Bridges;
@@ -135,6 +137,8 @@ pub struct Context {
     pub settled: SettledByNamespace,
     /// What runs over LoadBalancers remember.
     pub memories: Memories,
+    /// What LoadBalancers came to, by namespace.
+    pub assessments: SharedMap<Arc<Mutex<Assessments>>>,
     /// Metrics.
     pub metrics: ManagerMetrics,
 }
@@ -284,6 +288,15 @@ impl Context {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// What the LoadBalancers of a namespace come to, oldest first. Controllers that ask at the same time wait for each
+    /// other: the second one finds it done.
+    #[must_use]
+    pub fn assess(&self, view: &View) -> Vec<Arc<Assessed>> {
+        let memory = Arc::clone(self.assessments.lock().entry(view.namespace.clone()).or_default());
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.of(view)
     }
 
     /// Writes `status` where it differs from what `current` shows.

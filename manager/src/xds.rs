@@ -38,14 +38,24 @@ pub struct Served {
 pub struct Snapshots {
     cache: Cache,
     metrics: l4_xds::Metrics,
-    served: SharedMap<Arc<BTreeMap<LoadBalancerId, Served>>>,
+    served: SharedMap<Arc<ServedById>>,
     /// What was translated last, so that one changed LoadBalancer is one translation.
     parts: SharedMap<Parts>,
     /// Fleets that have a snapshot.
     fleets: SharedMap<BTreeSet<FleetId>>,
 }
 
-type Parts = BTreeMap<LoadBalancerId, (Frontend, Arc<Part>)>;
+/// What is served.
+pub type ServedById = BTreeMap<LoadBalancerId, Served>;
+/// In the order of ids.
+type Parts = Vec<Translated>;
+
+/// A LoadBalancer, and what it is to Envoys.
+#[derive(Debug)]
+struct Translated {
+    frontend: Arc<Frontend>,
+    part: Arc<Part>,
+}
 
 impl Snapshots {
     /// Nothing is known yet.
@@ -62,8 +72,26 @@ impl Snapshots {
 
     /// What is served in a namespace.
     #[must_use]
-    pub fn served(&self, namespace: &str) -> Arc<BTreeMap<LoadBalancerId, Served>> {
+    pub fn served(&self, namespace: &str) -> Arc<ServedById> {
         self.served.lock().get(namespace).cloned().unwrap_or_default()
+    }
+
+    /// What was served before.
+    fn set_served(&self, namespace: &str, served: &Arc<ServedById>) -> Option<Arc<ServedById>> {
+        self.served
+            .lock()
+            .insert(namespace.to_owned(), Arc::clone(served))
+    }
+
+    /// The snapshot of these parts, which shares with the current one what is as it was.
+    fn next<'a>(
+        &self,
+        namespace: &str,
+        fleet: &FleetId,
+        parts: impl IntoIterator<Item = &'a Arc<Part>>,
+    ) -> Snapshot {
+        let current = fleet.key(namespace).ok().and_then(|key| self.cache.get(&key));
+        current.unwrap_or_default().with(parts)
     }
 
     /// What is served of the LoadBalancers of a namespace, there and by the fleet of all tenants.
@@ -145,6 +173,7 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     }
     if ctx.stores.namespaces.get("", namespace).is_none() {
         ctx.snapshots.forget(namespace);
+        ctx.assessments.lock().remove(namespace);
         // That there was none is no error.
         let _ = ctx.metrics.snapshot_updates.remove_label_values(&[namespace]);
         return Ok(Outcome::done());
@@ -172,12 +201,13 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 
 fn set(ctx: &Context, view: &View) -> Result<(), Error> {
     let namespace = view.namespace.as_str();
-    let assessed = view.assess();
+    let mut assessed = ctx.assess(view);
+    assessed.sort_by(|one, other| one.id.cmp(&other.id));
     let frontends = assessed.iter().filter_map(|item| item.frontend(Site::Tenant));
     let before = ctx.snapshots.parts.lock().remove(namespace).unwrap_or_default();
-    let parts = translate(ctx, frontends.collect(), before);
-    let snapshots = assemble(view, &assessed, &parts);
-    let served = served(&parts, snapshots.values(), &complete(&assessed, Site::Tenant));
+    let parts = translate(ctx, frontends, before);
+    let snapshots = assemble(ctx, view, &assessed, &parts);
+    let served = served(&parts, &assessed, Site::Tenant);
     ctx.snapshots.parts.lock().insert(namespace.to_owned(), parts);
     ctx.snapshots
         .metrics
@@ -185,63 +215,64 @@ fn set(ctx: &Context, view: &View) -> Result<(), Error> {
     ctx.snapshots
         .keep_only(namespace, snapshots.keys().cloned().collect());
     let published = hand_over(ctx, namespace, snapshots);
-    let before = ctx
-        .snapshots
-        .served
-        .lock()
-        .insert(namespace.to_owned(), Arc::new(served.clone()));
-    if before.as_deref() != Some(&served) {
+    if ctx.snapshots.set_served(namespace, &served).as_deref() != Some(&*served) {
         ctx.triggers.load_balancer.trigger(namespace.to_owned());
     }
     published
 }
 
 /// A snapshot for each fleet that has a load balancer, or Envoys: those of one that lost its last one are told so.
-fn assemble(view: &View, assessed: &[Assessed], parts: &Parts) -> BTreeMap<FleetId, Snapshot> {
+fn assemble(
+    ctx: &Context,
+    view: &View,
+    assessed: &[Arc<Assessed>],
+    parts: &Parts,
+) -> BTreeMap<FleetId, Snapshot> {
     let workloads = view.workloads.iter().map(|workload| workload.fleet.clone());
     let fleets = workloads.chain([FleetId::Shared]);
-    let mut by_fleet: BTreeMap<FleetId, Vec<&Part>> = fleets.map(|fleet| (fleet, Vec::new())).collect();
-    for item in assessed {
-        let Some((_, part)) = parts.get(&item.id) else {
-            continue;
-        };
+    let mut by_fleet: BTreeMap<FleetId, Vec<&Arc<Part>>> = fleets.map(|fleet| (fleet, Vec::new())).collect();
+    for (item, Translated { part, .. }) in of_each(assessed, parts, Site::Tenant) {
         for fleet in item.place.homes() {
             by_fleet.entry(fleet).or_default().push(part);
         }
     }
     (by_fleet.into_iter())
-        .map(|(fleet, parts)| (fleet, Snapshot::assemble(parts)))
+        .map(|(fleet, parts)| {
+            let snapshot = ctx.snapshots.next(&view.namespace, &fleet, parts);
+            (fleet, snapshot)
+        })
         .collect()
 }
 
-/// Those of which every port is recorded.
-fn complete<'a>(
-    assessed: impl IntoIterator<Item = &'a Assessed>,
+/// Each that is served, with what it is to Envoys. Both are in the order of ids.
+fn of_each<'a>(
+    assessed: impl IntoIterator<Item = &'a Arc<Assessed>>,
+    parts: &'a Parts,
     site: Site,
-) -> BTreeSet<&'a LoadBalancerId> {
-    let whole = assessed.into_iter().filter(|item| item.is_complete(site));
-    whole.map(|item| &item.id).collect()
+) -> impl Iterator<Item = (&'a Assessed, &'a Translated)> {
+    let mut parts = parts.iter().peekable();
+    assessed.into_iter().filter_map(move |item| {
+        let frontend = item.frontend(site)?;
+        let translated = parts.next_if(|translated| Arc::ptr_eq(&translated.frontend, frontend))?;
+        Some((item.as_ref(), translated))
+    })
 }
 
-/// Of one that is in several snapshots it is the same in all.
+/// What is served at a site of those of which every port is recorded.
 fn served<'a>(
-    parts: &Parts,
-    snapshots: impl Iterator<Item = &'a Snapshot> + Clone,
-    complete: &BTreeSet<&LoadBalancerId>,
-) -> BTreeMap<LoadBalancerId, Served> {
-    let mut served = BTreeMap::new();
-    for snapshot in snapshots {
-        for id in snapshot.owners().filter(|id| complete.contains(id)) {
-            if let (Some((frontend, _)), Some(content)) = (parts.get(id), snapshot.content_version(id)) {
-                let now = Served {
-                    generation: frontend.generation,
-                    content: content.clone(),
-                };
-                served.insert(id.clone(), now);
-            }
-        }
-    }
-    served
+    parts: &'a Parts,
+    assessed: impl IntoIterator<Item = &'a Arc<Assessed>>,
+    site: Site,
+) -> Arc<ServedById> {
+    let all = of_each(assessed, parts, site).filter(|(item, _)| item.is_complete(site));
+    let served = all.map(|(item, Translated { frontend, part })| {
+        let served = Served {
+            generation: frontend.generation,
+            content: part.content_version().clone(),
+        };
+        (item.id.clone(), served)
+    });
+    Arc::new(served.collect())
 }
 
 /// One that contradicts itself keeps no other from being published.
@@ -251,7 +282,7 @@ fn hand_over(ctx: &Context, namespace: &str, snapshots: BTreeMap<FleetId, Snapsh
         let Ok(key) = fleet.key(namespace) else {
             continue;
         };
-        let load_balancers = snapshot.owners().count();
+        let load_balancers = snapshot.len();
         match ctx.snapshots.cache.set(&key, snapshot) {
             Ok(false) => {}
             Ok(true) => {
@@ -269,25 +300,35 @@ fn hand_over(ctx: &Context, namespace: &str, snapshots: BTreeMap<FleetId, Snapsh
     published
 }
 
-/// Translates what is not as it was. Of two that cannot both be served, the one with the smaller id is.
-fn translate(ctx: &Context, mut frontends: Vec<Frontend>, mut before: Parts) -> Parts {
-    frontends.sort();
+/// Translates what is not as it was. Of two that cannot both be served, the one with the smaller id is. `frontends` are in
+/// the order of ids.
+fn translate<'a>(
+    ctx: &Context,
+    frontends: impl IntoIterator<Item = &'a Arc<Frontend>>,
+    before: Parts,
+) -> Parts {
+    let mut before = before.into_iter().peekable();
     let mut admission = Admission::default();
     let mut parts = Parts::new();
     for frontend in frontends {
-        if let Err(why) = admission.admit(&frontend) {
+        if let Err(why) = admission.admit(frontend) {
             ctx.metrics.omissions.inc();
             tracing::warn!(load_balancer = %frontend.id, %why, "left out of the snapshot");
             continue;
         }
-        let kept = before
-            .remove(&frontend.id)
-            .filter(|(old, _)| old.listeners == frontend.listeners);
+        let is_same = |old: &Translated| Arc::ptr_eq(&old.frontend, frontend);
+        while before
+            .next_if(|old| !is_same(old) && old.frontend.id < frontend.id)
+            .is_some()
+        {}
+        let known = before.next_if(|old| is_same(old) || old.frontend.id == frontend.id);
+        let kept = known.filter(|old| is_same(old) || old.frontend.listeners == frontend.listeners);
         let part = match kept {
-            Some((_, part)) => part,
-            None => Arc::new(part(&frontend, &ctx.options.translation)),
+            Some(old) => old.part,
+            None => Arc::new(part(frontend, &ctx.options.translation)),
         };
-        parts.insert(frontend.id.clone(), (frontend, part));
+        let frontend = Arc::clone(frontend);
+        parts.push(Translated { frontend, part });
     }
     parts
 }

@@ -214,6 +214,38 @@ async fn a_tenant_whose_things_were_deleted_by_hand_before_leaves_all_the_same()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_somebody_deletes_with_all_in_it_is_made_again_and_serves_what_comes_back() {
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    hub.load_balancer("tenant-a", "web");
+    let manager = hub.manager().await;
+    let made = hub.settled().await;
+    let mut in_it: Vec<&str> = (made.iter())
+        .filter_map(|write| write.split_once(' ').map(|(_, path)| path))
+        .filter(|path| path.contains("/namespaces/tenant-a/") && !path.ends_with("/status"))
+        .collect();
+    in_it.sort_unstable();
+    in_it.dedup();
+    assert!(in_it.iter().any(|path| path.contains("/services/")), "{in_it:#?}");
+
+    hub.api.clear();
+    hub.memory.remove("/api/v1/namespaces/tenant-a");
+    in_it.iter().for_each(|path| hub.memory.remove(path));
+    hub.memory
+        .remove("/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers/web");
+    hub.written("PATCH /api/v1/namespaces/tenant-a").await;
+    hub.load_balancer("tenant-a", "web");
+    hub.settled().await;
+    for path in in_it {
+        assert!(hub.memory.get(path).is_some(), "{path} did not come back");
+    }
+    let ready = ("True".to_owned(), "Reconciled".to_owned());
+    assert_eq!(hub.ready_condition("a"), Some(ready));
+    assert_eq!(manager.ctx.snapshots.served("tenant-a").len(), 1);
+    manager.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_with_somebodys_things_in_it_is_not_taken_and_an_empty_one_is() {
     let hub = Hub::new();
     hub.memory

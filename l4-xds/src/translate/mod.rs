@@ -8,7 +8,7 @@ mod health;
 mod listener;
 mod proxy_protocol;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf;
@@ -93,7 +93,7 @@ pub fn translate<'a>(frontends: impl IntoIterator<Item = &'a Frontend>, settings
     let mut omitted = BTreeMap::new();
     for frontend in sorted {
         match admission.admit(frontend) {
-            Ok(()) => parts.push(part(frontend, settings)),
+            Ok(()) => parts.push(Arc::new(part(frontend, settings))),
             Err(Omission::DescribedTwice) => {
                 omitted
                     .entry(frontend.id.clone())
@@ -103,7 +103,7 @@ pub fn translate<'a>(frontends: impl IntoIterator<Item = &'a Frontend>, settings
         }
     }
     Translation {
-        snapshot: Snapshot::assemble(&parts),
+        snapshot: Snapshot::assemble(parts),
         omitted,
     }
 }
@@ -111,8 +111,8 @@ pub fn translate<'a>(frontends: impl IntoIterator<Item = &'a Frontend>, settings
 /// Who holds which port so far.
 #[derive(Debug, Default)]
 pub struct Admission {
-    seen: BTreeSet<LoadBalancerId>,
-    ports: BTreeMap<(Protocol, Port), LoadBalancerId>,
+    seen: HashSet<LoadBalancerId>,
+    ports: HashMap<(Protocol, Port), LoadBalancerId>,
 }
 
 impl Admission {
@@ -174,10 +174,7 @@ pub fn part(frontend: &Frontend, settings: &Settings) -> Part {
             .into_iter()
             .map(move |resource| (name.clone(), Arc::new(resource)))
     });
-    Part {
-        id: frontend.id.clone(),
-        resources: resources.collect(),
-    }
+    Part::new(frontend.id.clone(), resources.collect())
 }
 
 /// `<namespace>/<name>/<protocol>/<service port>`. Injective, since no part can hold a slash, and free of everything

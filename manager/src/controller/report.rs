@@ -23,12 +23,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::load_balancer::arrival::{self, Arrivals, Contents, Crews, Seat, Seats};
-use super::load_balancer::moves::Place;
-use super::load_balancer::sites::Sites;
-use crate::build::{component, hub_service, labels, object_meta};
+use crate::build::{component, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
 use crate::controller::load_balancer::status::is_acknowledged;
-use crate::xds::Served;
+use crate::xds::{self, Served, ServedById};
 
 /// Annotation: the replica that heard it.
 pub const REPLICA: &str = "kubelb.k8c.io/replica";
@@ -58,10 +56,13 @@ pub type Reports = BTreeMap<LoadBalancerId, LoadBalancerReport>;
 pub fn next(
     before: &Entries,
     said: &Reports,
-    served: &BTreeMap<LoadBalancerId, Served>,
+    served: &ServedById,
     load_balancers: &[Arc<LoadBalancer>],
 ) -> Entries {
     let mut entries = Entries::new();
+    let by_name: BTreeMap<&str, &LoadBalancer> = (load_balancers.iter())
+        .filter_map(|lb| Some((lb.metadata.name.as_deref()?, lb.as_ref())))
+        .collect();
     for (
         id,
         Served {
@@ -74,7 +75,7 @@ pub fn next(
         let kept = before
             .get(id.name())
             .filter(|heard| heard.content == content.as_str());
-        let recorded = load_balancers.iter().find(|lb| lb.name_any() == id.name());
+        let recorded = by_name.get(id.name());
         let news = now.filter(|heard| kept.is_some() || !recorded.is_some_and(|lb| says(lb, heard)));
         if let Some(heard) = news.or_else(|| kept.cloned()) {
             entries.insert(id.name().to_owned(), heard);
@@ -193,22 +194,14 @@ struct World {
 
 impl World {
     fn of(ctx: &Context, namespace: &str) -> Self {
-        let Some(settings) = ctx.owner(namespace).and_then(|owner| owner.settings) else {
+        let Some(view) = xds::view(ctx, namespace) else {
             return Self::default();
         };
-        let (services, hub) = (&ctx.stores.services, ctx.options.namespace.as_str());
-        let load_balancers = ctx.stores.load_balancers.in_namespace(namespace);
-        let seats = load_balancers.iter().filter_map(|lb| {
-            let id = LoadBalancerId::new(namespace, lb.name_any()).ok()?;
-            let name = hub_service::name(namespace, id.name());
-            let (here, there) = (services.get(namespace, &name), services.get(hub, &name));
-            let (here, there) = (here.as_deref(), there.as_deref());
-            let place = Place::of(settings.topology, id.name(), here);
-            let sites = Sites::of(settings.topology, lb, here, there);
-            Some((id, Seat::of(&place, &sites)))
-        });
+        let assessed = ctx.assess(&view);
+        let seats = assessed.iter();
+        let seats = seats.map(|item| (item.id.clone(), Seat::of(&item.place, &item.sites)));
         let pods = |namespace| ctx.stores.envoy_pods.in_namespace(namespace);
-        let (own, global) = (pods(namespace), pods(hub));
+        let (own, global) = (pods(namespace), pods(ctx.options.namespace.as_str()));
         Self {
             seats: seats.collect(),
             crews: Crews::of(own.iter().chain(&global).map(Arc::as_ref)),
@@ -217,7 +210,7 @@ impl World {
     }
 
     /// What clients are served.
-    fn served(&self) -> BTreeMap<LoadBalancerId, Served> {
+    fn served(&self) -> ServedById {
         let served = |(id, seat): (&LoadBalancerId, &Seat)| {
             let served = self.contents.at(&seat.serving, id)?;
             Some((id.clone(), served.clone()))
@@ -229,20 +222,27 @@ impl World {
     fn heard_here(&self, ctx: &Context) -> Reports {
         let said = ctx.reports.subscribe();
         let said = said.borrow();
-        let heard = |(id, seat): (&LoadBalancerId, &Seat)| {
-            let fleet = said.fleets.get(&seat.serving.key(id.namespace()).ok()?)?;
-            let crew = self.crews.of_fleet(&seat.serving, id.namespace());
-            let voices = fleet.load_balancers.get(id)?;
-            Some((id.clone(), voices.of(|node| crew.contains(node.as_str()))))
-        };
-        self.seats.iter().filter_map(heard).collect()
+        let mut fleets = BTreeMap::new();
+        let mut reports = Reports::new();
+        for (id, seat) in &self.seats {
+            let (fleet, crew) = fleets.entry(&seat.serving).or_insert_with(|| {
+                let key = seat.serving.key(id.namespace()).ok();
+                let crew = self.crews.of_fleet(&seat.serving, id.namespace());
+                (key.and_then(|key| said.fleets.get(&key)), crew)
+            });
+            let voices = fleet.and_then(|fleet| fleet.load_balancers.get(id));
+            if let Some(voices) = voices {
+                reports.insert(id.clone(), voices.of(|node| crew.contains(node.as_str())));
+            }
+        }
+        reports
     }
 
     /// Which Envoys of other fleets told this replica that they have what is to move to them.
     fn arrivals_here(&self, ctx: &Context) -> Arrivals {
         let said = ctx.reports.subscribe();
         let said = said.borrow();
-        arrival::heard(&self.seats, &self.contents, &said.fleets, &self.crews)
+        arrival::heard(&self.seats, &self.contents, &said, &self.crews)
     }
 }
 
@@ -322,7 +322,7 @@ mod tests {
         LoadBalancerId::new("tenant-a", name).unwrap()
     }
 
-    fn served(content: &str) -> BTreeMap<LoadBalancerId, Served> {
+    fn served(content: &str) -> ServedById {
         BTreeMap::from([(
             id("web"),
             Served {

@@ -4,13 +4,10 @@
 //! what they have: a part of the world is never published as the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use controller_kit::driver::Outcome;
-use l4_xds::LoadBalancerId;
-use l4_xds::snapshot::Snapshot;
 
-use super::{Served, complete, hand_over, served, translate};
+use super::{ServedById, hand_over, served, translate};
 use crate::context::{Context, Error};
 use crate::controller::global::gather::{Gathered, gather};
 use crate::controller::load_balancer::sites::Site;
@@ -40,18 +37,23 @@ pub fn publish(ctx: &Context) -> Result<Outcome, Error> {
         }
         Gathered::Tenancies(tenancies) => tenancies,
     };
-    let assessed = tenancies.iter().flat_map(|tenancy| &tenancy.assessed);
-    let frontends = assessed.clone().filter_map(|item| item.frontend(Site::Global));
+    let mut assessed: Vec<_> = (tenancies.iter()).flat_map(|tenancy| &tenancy.assessed).collect();
+    assessed.sort_by(|one, other| one.id.cmp(&other.id));
+    let frontends = assessed.iter().filter_map(|item| item.frontend(Site::Global));
     let before = ctx.snapshots.parts.lock().remove(GLOBAL).unwrap_or_default();
-    let parts = translate(ctx, frontends.collect(), before);
-    let snapshot = Snapshot::assemble(parts.values().map(|(_, part)| part.as_ref()));
+    let parts = translate(ctx, frontends, before);
+    let snapshot = (ctx.snapshots).next(
+        GLOBAL,
+        &FleetId::Global,
+        parts.iter().map(|translated| &translated.part),
+    );
     let snapshots = BTreeMap::from([(FleetId::Global, snapshot)]);
-    let served = served(&parts, snapshots.values(), &complete(assessed, Site::Global));
+    let served = served(&parts, assessed, Site::Global);
     ctx.snapshots.parts.lock().insert(GLOBAL.to_owned(), parts);
     (ctx.snapshots.metrics).set_snapshot_size(GLOBAL, snapshots.values());
     (ctx.snapshots).keep_only(GLOBAL, snapshots.keys().cloned().collect());
     let published = hand_over(ctx, GLOBAL, snapshots);
-    let before = (ctx.snapshots.served.lock()).insert(GLOBAL.to_owned(), Arc::new(served.clone()));
+    let before = ctx.snapshots.set_served(GLOBAL, &served);
     for namespace in changed(&before.unwrap_or_default(), &served) {
         ctx.triggers.load_balancer.trigger(namespace);
     }
@@ -59,10 +61,7 @@ pub fn publish(ctx: &Context) -> Result<Outcome, Error> {
 }
 
 /// Namespaces with something that is served otherwise than before.
-fn changed(
-    before: &BTreeMap<LoadBalancerId, Served>,
-    now: &BTreeMap<LoadBalancerId, Served>,
-) -> BTreeSet<String> {
+fn changed(before: &ServedById, now: &ServedById) -> BTreeSet<String> {
     let all = before.keys().chain(now.keys());
     let differs = all.filter(|id| before.get(*id) != now.get(*id));
     differs.map(|id| id.namespace().to_owned()).collect()

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use api::v1alpha1::{Addresses, LoadBalancer, Tenant};
 use controller_kit::test_support::envoy_binary;
 use kubelb_manager::controller::load_balancer::assess::View;
+use kubelb_manager::controller::load_balancer::built::Built;
 use kubelb_manager::controller::load_balancer::plan::{Known, plan};
 use kubelb_manager::controller::load_balancer::sites::Site;
 use kubelb_manager::settings::merge;
@@ -55,11 +56,18 @@ fn served(load_balancers: Vec<LoadBalancer>) -> Vec<Frontend> {
         arrived: &BTreeSet::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    let desired = plan(&view, &view.assess(), &PortRange::default(), &known);
-    view.services = desired.services.into_iter().map(Arc::new).collect();
+    let desired = plan(
+        &view,
+        &view.assess(),
+        &PortRange::default(),
+        &known,
+        &mut Built::default(),
+    );
+    view.services = desired.services;
     let all = view.assess();
     let accepted = all.iter().filter(|item| item.problem().is_none());
-    accepted.filter_map(|item| item.frontend(Site::Tenant)).collect()
+    let frontends = accepted.filter_map(|item| item.frontend(Site::Tenant));
+    frontends.map(|frontend| frontend.as_ref().clone()).collect()
 }
 
 fn seeded(count: usize) -> Vec<LoadBalancer> {

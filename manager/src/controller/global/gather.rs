@@ -54,7 +54,7 @@ pub fn gather(ctx: &Context) -> Gathered {
         if unread.iter().any(|key| key.namespace == namespace) {
             return Gathered::Unknown(namespace);
         }
-        let assessed = view.assess();
+        let assessed = ctx.assess(&view);
         tenancies.push(Tenancy { view, assessed });
     }
     Gathered::Tenancies(tenancies)

@@ -84,6 +84,7 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
         Gathered::Tenancies(tenancies) => with_hostnames(ctx, tenancies),
     };
     let (view, settings) = own_view(ctx, &tenancies);
+    let mut memory = ctx.memories.take(&view.namespace);
     let desired = plan_global(
         &tenancies,
         &view.namespace,
@@ -91,8 +92,12 @@ pub async fn run(ctx: &Context) -> Result<Outcome, Error> {
         settings.envoy.kind,
         &PortRange::default(),
         now(),
+        &mut memory.built,
     );
-    let applied = apply::run(ctx, &view, &desired).await?;
+    let applied = apply::run(ctx, &view, &desired, &mut memory).await?;
+    if !desired.services.is_empty() {
+        ctx.memories.put(&view.namespace, memory);
+    }
     let findings = Findings {
         refused: applied.refused.clone(),
         exhausted: desired.exhausted.clone(),

@@ -1,6 +1,7 @@
 //! Writes what one tenant's L4 needs and removes what it does not need any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::meta;
 use api::v1alpha1::load_balancer_condition as reason;
@@ -16,7 +17,7 @@ use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
 
 use super::assess::View;
-use super::memory::Memory;
+use super::memory::{Made, Memory};
 use super::plan::Desired;
 use super::status::Refusal;
 use crate::build::envoy::{self, Fleet, FleetObjects};
@@ -63,10 +64,14 @@ impl Applied {
 ///
 /// # Errors
 /// When objects cannot be compared or a certificate cannot be made. Refusals of the API server are in the answer.
-pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applied, Error> {
-    let mut memory = ctx.memories.take(&view.namespace);
+pub async fn run(
+    ctx: &Context,
+    view: &View,
+    desired: &Desired,
+    memory: &mut Memory,
+) -> Result<Applied, Error> {
     let Certificates { due, kept } = certificates(ctx, view, desired)?;
-    let mut objects = objects(ctx, view, desired, &mut memory)?;
+    let mut objects = objects(ctx, view, desired, memory)?;
     for certificate in &due {
         objects.push(Object::typed(certificate)?);
     }
@@ -96,10 +101,7 @@ pub async fn run(ctx: &Context, view: &View, desired: &Desired) -> Result<Applie
         }
     }
     applied.more = !left.is_empty();
-    if !desired.services.is_empty() {
-        memory.refused.clone_from(&applied.refused);
-        ctx.memories.put(&view.namespace, memory);
-    }
+    memory.refused.clone_from(&applied.refused);
     Ok(applied)
 }
 
@@ -113,10 +115,14 @@ async fn await_recorded(ctx: &Context, written: &[Object]) {
 
 /// Everything that shall be there but certificates.
 fn objects(ctx: &Context, view: &View, desired: &Desired, memory: &mut Memory) -> Result<Vec<Object>, Error> {
-    let services = desired.services.iter();
+    let services: Vec<_> = desired
+        .services
+        .iter()
+        .map(|service| Made(Arc::clone(service)))
+        .collect();
     let mut objects = memory.services.render(
-        services.map(|service| (service.name_any(), service)),
-        |_, service| Object::typed(service),
+        services.iter().map(|made| (made.0.name_any(), made)),
+        |_, Made(service)| Object::typed(service.as_ref()),
     )?;
     for https in desired.https.values() {
         objects.extend(https.objects()?);

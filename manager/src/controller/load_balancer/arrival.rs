@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use l4_xds::report::FleetReport;
-use l4_xds::{FleetKey, LoadBalancerId};
+use l4_xds::{LoadBalancerId, Report};
 use serde::{Deserialize, Serialize};
 
 use super::moves::Place;
@@ -116,19 +115,17 @@ fn takes_clients(pod: &Pod) -> bool {
 
 /// What one replica hears.
 #[must_use]
-pub fn heard(
-    seats: &Seats,
-    contents: &Contents,
-    said: &BTreeMap<FleetKey, FleetReport>,
-    crews: &Crews,
-) -> Arrivals {
+pub fn heard(seats: &Seats, contents: &Contents, said: &Report, crews: &Crews) -> Arrivals {
     let mut arrivals = Arrivals::new();
     for (id, seat) in seats {
         let Some(target) = &seat.target else { continue };
         let Some(Served { content, .. }) = contents.at(target, id) else {
             continue;
         };
-        let fleet = target.key(id.namespace()).ok().and_then(|key| said.get(&key));
+        let fleet = target
+            .key(id.namespace())
+            .ok()
+            .and_then(|key| said.fleets.get(&key));
         let voices = fleet.and_then(|fleet| fleet.load_balancers.get(id));
         let Some(nodes) = voices.and_then(|voices| voices.programmed.get(content)) else {
             continue;
@@ -168,6 +165,7 @@ mod tests {
     use api::v1alpha1::{EnvoyProxyTopology, LoadBalancer};
     use k8s_openapi::api::core::v1::Service;
     use l4_xds::ContentVersion;
+    use l4_xds::report::FleetReport;
     use l4_xds::report::{LoadBalancerVoices, NodeId};
     use serde_json::json;
 
@@ -314,9 +312,11 @@ mod tests {
             };
             let report = FleetReport {
                 streams: 1,
-                load_balancers: BTreeMap::from([(id(), voices)]),
+                load_balancers: [(id(), voices)].into_iter().collect(),
             };
-            BTreeMap::from([(fleet.key(NAMESPACE).unwrap(), report)])
+            Report {
+                fleets: [(fleet.key(NAMESPACE).unwrap(), report)].into_iter().collect(),
+            }
         };
         let seats = seats(EnvoyProxyTopology::Dedicated);
         let heard = |said| heard(&seats, &served("v2"), &said, &two());

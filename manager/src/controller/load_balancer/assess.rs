@@ -8,11 +8,11 @@ use api::condition;
 use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{Addresses, LoadBalancer, Protocol};
 use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt;
 use l4_xds::translate::part;
 use l4_xds::{ContentVersion, Frontend, Listener, LoadBalancerId, Port, Settings};
 
-use super::convert::{Converted, Problem, convert, unbounded};
+use super::assessments::Assessments;
+use super::convert::{Converted, Problem, WantedListener, convert, unbounded};
 use super::fleets::Workload;
 use super::moves::Place;
 use super::sites::{Site, Sites};
@@ -66,6 +66,17 @@ pub struct Assessed {
     pub sites: Sites,
     /// Where the *recorded* status says that Envoy rejected this very content.
     pub left_out: BTreeSet<Site>,
+    tenant: Offer,
+    global: Offer,
+}
+
+/// What Envoys of one site would get if they had rejected nothing.
+#[derive(Debug, Clone, Default)]
+struct Offer {
+    /// Envoy's ports that are recorded, by the hub Service's.
+    recorded: BTreeMap<(Protocol, u16), u16>,
+    frontend: Option<Arc<Frontend>>,
+    is_complete: bool,
 }
 
 /// What is served.
@@ -105,63 +116,84 @@ impl Assessed {
         }
     }
 
+    fn offer(&self, site: Site) -> &Offer {
+        match site {
+            Site::Tenant => &self.tenant,
+            Site::Global => &self.global,
+        }
+    }
+
     /// Envoy's ports that are recorded for it.
     #[must_use]
-    pub fn recorded(&self, site: Site) -> BTreeMap<(Protocol, u16), u16> {
-        self.service_at(site)
-            .map(hub_service::recorded_ports)
-            .unwrap_or_default()
+    pub fn recorded(&self, site: Site) -> &BTreeMap<(Protocol, u16), u16> {
+        &self.offer(site).recorded
     }
 
     /// What Envoys of a site get: only listeners whose port is recorded, since that is what all replicas agree on.
     ///
     /// None where nothing is served, nothing is recorded yet, or Envoy rejected this content.
     #[must_use]
-    pub fn frontend(&self, site: Site) -> Option<Frontend> {
-        self.offered(site).filter(|_| !self.left_out.contains(&site))
+    pub fn frontend(&self, site: Site) -> Option<&Arc<Frontend>> {
+        let frontend = self.offer(site).frontend.as_ref();
+        frontend.filter(|_| !self.left_out.contains(&site))
     }
 
     /// True where each of its ports is recorded. Before that an Envoy can acknowledge a part of it only.
     #[must_use]
     pub fn is_complete(&self, site: Site) -> bool {
-        let recorded = self.recorded(site);
-        self.converted().is_some_and(|converted| {
-            let mut wanted = converted.listeners.iter();
-            wanted.all(|listener| recorded.contains_key(&(listener.protocol, listener.port.get())))
-        })
+        self.offer(site).is_complete
     }
 
     /// What an Envoy of a site acknowledges that has all of it. None where there is nothing to acknowledge, or a part only.
     #[must_use]
     pub fn content(&self, site: Site, translation: &Settings) -> Option<ContentVersion> {
         let whole = self.frontend(site).filter(|_| self.is_complete(site))?;
-        Some(part(&whole, translation).content_version())
+        Some(part(whole, translation).content_version().clone())
     }
+}
 
-    /// What Envoys would get if they had rejected nothing.
-    fn offered(&self, site: Site) -> Option<Frontend> {
-        let converted = self.converted()?;
-        let recorded = self.recorded(site);
-        let listeners: Vec<Listener> = (converted.listeners.iter())
-            .filter_map(|wanted| {
-                let envoy_port = *recorded.get(&(wanted.protocol, wanted.port.get()))?;
-                Some(Listener {
-                    name: wanted.name.clone(),
-                    protocol: xds_protocol(wanted.protocol),
-                    port: Port::try_from(wanted.port.get()).ok()?,
-                    envoy_port: Port::try_from(envoy_port).ok()?,
-                    backends: wanted.backends.clone(),
-                    policy: wanted.policy.clone(),
-                })
-            })
+impl Offer {
+    fn of(
+        id: &LoadBalancerId,
+        generation: i64,
+        converted: Option<&Converted>,
+        service: Option<&Service>,
+    ) -> Self {
+        let recorded = service.map(hub_service::recorded_ports).unwrap_or_default();
+        let Some(converted) = converted else {
+            return Self {
+                recorded,
+                ..Self::default()
+            };
+        };
+        let wanted = &converted.listeners;
+        let listeners: Vec<Listener> = (wanted.iter())
+            .filter_map(|wanted| listener(wanted, *recorded.get(&(wanted.protocol, wanted.port.get()))?))
             .collect();
-        let generation = self.load_balancer.metadata.generation.unwrap_or_default();
-        (!listeners.is_empty()).then(|| Frontend {
-            id: self.id.clone(),
+        let is_complete =
+            (wanted.iter()).all(|wanted| recorded.contains_key(&(wanted.protocol, wanted.port.get())));
+        let frontend = (!listeners.is_empty()).then(|| Frontend {
+            id: id.clone(),
             generation,
             listeners,
-        })
+        });
+        Self {
+            recorded,
+            frontend: frontend.map(Arc::new),
+            is_complete,
+        }
     }
+}
+
+fn listener(wanted: &WantedListener, envoy_port: u16) -> Option<Listener> {
+    Some(Listener {
+        name: wanted.name.clone(),
+        protocol: xds_protocol(wanted.protocol),
+        port: Port::try_from(wanted.port.get()).ok()?,
+        envoy_port: Port::try_from(envoy_port).ok()?,
+        backends: wanted.backends.clone(),
+        policy: wanted.policy.clone(),
+    })
 }
 
 /// The protocol in Envoy's words.
@@ -189,10 +221,8 @@ fn is_left_out(item: &Assessed, site: Site, translation: &Settings) -> bool {
     });
     is_rejected
         && status.content_version.as_ref().is_none_or(|judged| {
-            let offered = item
-                .offered(site)
-                .map(|offered| part(&offered, translation).content_version());
-            offered.is_some_and(|offered| offered.as_str() == judged)
+            let offered = item.offer(site).frontend.as_ref();
+            offered.is_some_and(|offered| part(offered, translation).content_version().as_str() == judged)
         })
 }
 
@@ -203,82 +233,118 @@ impl View {
         self.tenant.is_empty()
     }
 
-    /// Assesses every LoadBalancer, oldest first. Those that are being deleted are not served any more.
+    /// Assesses every LoadBalancer, in the order of names. Those that are being deleted are not served any more.
     #[must_use]
-    pub fn assess(&self) -> Vec<Assessed> {
-        let Some(settings) = &self.settings else {
-            return Vec::new();
-        };
-        let by_name = |services: &[Arc<Service>]| -> BTreeMap<String, Arc<Service>> {
-            let services = services.iter();
-            services
-                .map(|service| (service.name_any(), service.clone()))
-                .collect()
-        };
-        let (services, global_services) = (by_name(&self.services), by_name(&self.global_services));
-        let addresses: BTreeMap<String, &Addresses> = self
-            .addresses
-            .iter()
-            .map(|a| (a.name_any(), a.as_ref()))
-            .collect();
-        let limit = settings
-            .limits
-            .load_balancers
-            .map_or(usize::MAX, |limit| limit as usize);
-        (self.oldest_first().into_iter().enumerate())
-            .filter_map(|(index, lb)| {
-                let id = LoadBalancerId::new(self.namespace.as_str(), lb.name_any()).ok()?;
-                let name = hub_service::name(&self.namespace, &lb.name_any());
-                let (service, global_service) = (services.get(&name), global_services.get(&name));
-                let verdict = if settings.load_balancer_disabled() {
-                    Verdict::Refuse(disabled())
-                } else if index >= limit {
-                    Verdict::Refuse(beyond(limit))
-                } else if let Some(problem) = unbounded(lb) {
-                    // Also where it was served before: what nobody bounds any more must not go on.
-                    Verdict::Refuse(problem)
-                } else {
-                    judge(
-                        convert(lb, &addresses, settings),
-                        service.or(global_service).is_some(),
-                    )
-                };
-                let (service, global_service) = (service.cloned(), global_service.cloned());
-                let (here, there) = (service.as_deref(), global_service.as_deref());
-                let mut item = Assessed {
-                    place: Place::of(settings.topology, id.name(), here),
-                    sites: Sites::of(settings.topology, lb, here, there),
-                    load_balancer: lb.clone(),
-                    id,
-                    verdict,
-                    service,
-                    global_service,
-                    left_out: BTreeSet::new(),
-                };
-                let sites = [Site::Tenant, Site::Global].into_iter();
-                item.left_out = sites
-                    .filter(|site| is_left_out(&item, *site, &self.translation))
-                    .collect();
-                Some(item)
-            })
-            .collect()
+    pub fn assess(&self) -> Vec<Arc<Assessed>> {
+        Assessments::default().of(self)
     }
 
-    /// Ties are broken by uid, so that the order never depends on when who was seen.
-    fn oldest_first(&self) -> Vec<&Arc<LoadBalancer>> {
-        let mut all: Vec<_> = self
-            .load_balancers
-            .iter()
+    /// Those that are not being deleted, in the order of names.
+    pub(super) fn staying(&self) -> Vec<&Arc<LoadBalancer>> {
+        let mut all: Vec<_> = (self.load_balancers.iter())
             .filter(|lb| lb.metadata.deletion_timestamp.is_none())
             .collect();
-        all.sort_by_cached_key(|lb| {
-            (
-                lb.metadata.creation_timestamp.as_ref().map(|t| t.0),
-                lb.uid().unwrap_or_default(),
-                lb.name_any(),
-            )
-        });
+        all.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
         all
+    }
+}
+
+/// Names of those beyond the limit: the oldest are served. Ties are broken by uid, so that it never depends on when who
+/// was seen.
+pub(super) fn beyond_limit<'a>(
+    all: &[&'a Arc<LoadBalancer>],
+    settings: &TenantSettings,
+) -> BTreeSet<&'a str> {
+    let limit = settings.limits.load_balancers;
+    let Some(limit) = limit
+        .map(|limit| limit as usize)
+        .filter(|limit| *limit < all.len())
+    else {
+        return BTreeSet::new();
+    };
+    let mut all = all.to_vec();
+    let age = |lb: &LoadBalancer| lb.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    all.sort_by(|one, other| {
+        let (a, b) = (&one.metadata, &other.metadata);
+        (age(one).cmp(&age(other))).then_with(|| (&a.uid, &a.name).cmp(&(&b.uid, &b.name)))
+    });
+    let beyond = all.into_iter().skip(limit);
+    beyond.filter_map(|lb| lb.metadata.name.as_deref()).collect()
+}
+
+/// What one LoadBalancer is assessed by.
+pub(super) struct Inputs<'a> {
+    pub settings: &'a TenantSettings,
+    pub addresses: &'a BTreeMap<String, &'a Addresses>,
+    pub translation: &'a Settings,
+    pub load_balancer: &'a Arc<LoadBalancer>,
+    pub service: Option<&'a Arc<Service>>,
+    pub global_service: Option<&'a Arc<Service>>,
+    /// There are as many older ones as the tenant may have.
+    pub is_beyond_limit: bool,
+}
+
+impl Assessed {
+    pub(super) fn of(id: LoadBalancerId, inputs: &Inputs<'_>) -> Self {
+        let Inputs {
+            settings,
+            addresses: _,
+            translation,
+            load_balancer: lb,
+            service,
+            global_service,
+            is_beyond_limit: _,
+        } = inputs;
+        let verdict = verdict(inputs);
+        let (service, global_service) = (service.cloned(), global_service.cloned());
+        let (here, there) = (service.as_deref(), global_service.as_deref());
+        let converted = match &verdict {
+            Verdict::Serve(converted) => Some(converted),
+            Verdict::Refuse(_) => None,
+        };
+        let generation = lb.metadata.generation.unwrap_or_default();
+        let mut item = Self {
+            place: Place::of(settings.topology, id.name(), here),
+            sites: Sites::of(settings.topology, lb, here, there),
+            tenant: Offer::of(&id, generation, converted, here),
+            global: Offer::of(&id, generation, converted, there),
+            load_balancer: Arc::clone(lb),
+            id,
+            verdict,
+            service,
+            global_service,
+            left_out: BTreeSet::new(),
+        };
+        let sites = [Site::Tenant, Site::Global].into_iter();
+        item.left_out = sites
+            .filter(|site| is_left_out(&item, *site, translation))
+            .collect();
+        item
+    }
+}
+
+fn verdict(inputs: &Inputs<'_>) -> Verdict {
+    let Inputs {
+        settings,
+        addresses,
+        translation: _,
+        load_balancer: lb,
+        service,
+        global_service,
+        is_beyond_limit,
+    } = inputs;
+    if settings.load_balancer_disabled() {
+        Verdict::Refuse(disabled())
+    } else if *is_beyond_limit {
+        Verdict::Refuse(beyond(settings))
+    } else if let Some(problem) = unbounded(lb) {
+        // Also where it was served before: what nobody bounds any more must not go on.
+        Verdict::Refuse(problem)
+    } else {
+        judge(
+            convert(lb, addresses, settings),
+            service.is_some() || global_service.is_some(),
+        )
     }
 }
 
@@ -298,7 +364,8 @@ fn disabled() -> Problem {
     }
 }
 
-fn beyond(limit: usize) -> Problem {
+fn beyond(settings: &TenantSettings) -> Problem {
+    let limit = settings.limits.load_balancers.unwrap_or_default();
     Problem {
         reason: reason::REASON_LIMIT_EXCEEDED,
         message: format!("the tenant may have {limit} load balancers and older ones use them up"),

@@ -17,6 +17,7 @@ use l4_xds::ports::PortRange;
 use serde_json::json;
 
 use super::assess::{Assessed, View};
+use super::built::Built;
 use super::https::Https;
 use super::plan::{Desired, Known, Tenancy, plan, plan_global};
 use super::sites::{ADDRESS_UNTIL, Site};
@@ -48,7 +49,8 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// As the implementation does that gives the hub its addresses.
-fn with_address(mut service: Service) -> Service {
+fn with_address(service: Arc<Service>) -> Service {
+    let mut service = Arc::unwrap_or_clone(service);
     let last = if service.namespace().as_deref() == Some("kubelb") {
         2
     } else {
@@ -159,12 +161,18 @@ impl World {
         own.due.into_iter().chain(global.due).min()
     }
 
-    fn own(&self, view: &View, assessed: &[Assessed], arrived: bool) -> Desired {
+    fn own(&self, view: &View, assessed: &[Arc<Assessed>], arrived: bool) -> Desired {
         let known = Known {
             arrived: &arrived.then(|| "web".to_owned()).into_iter().collect(),
             now: at(self.now),
         };
-        plan(view, assessed, &PortRange::default(), &known)
+        plan(
+            view,
+            assessed,
+            &PortRange::default(),
+            &known,
+            &mut Built::default(),
+        )
     }
 
     /// Which hub Services external-dns hears the name from. Each that is there records it.
@@ -211,6 +219,7 @@ fn planned_within(worlds: &[World], range: &PortRange) -> Desired {
         WorkloadKind::Deployment,
         range,
         at(now),
+        &mut Built::default(),
     )
 }
 
@@ -219,7 +228,11 @@ fn tenants_of_the_global_fleet_have_hub_services_beside_each_other_and_ports_of_
     let mut worlds = [World::new("a", GLOBAL), World::new("b", GLOBAL)];
     let desired = planned(&worlds);
     assert_eq!(desired.fleets.keys().collect::<Vec<_>>(), [&FleetId::Global]);
-    let names: BTreeSet<_> = desired.services.iter().map(ResourceExt::name_any).collect();
+    let names: BTreeSet<_> = desired
+        .services
+        .iter()
+        .map(|service| service.name_any())
+        .collect();
     assert_eq!(names.len(), 2, "the load balancers have the same name");
     let of = |service: &Service| tenant_namespace(service).unwrap().to_owned();
     let ports: BTreeMap<_, _> = (desired.services.iter())
@@ -241,7 +254,7 @@ fn tenants_of_the_global_fleet_have_hub_services_beside_each_other_and_ports_of_
     for beside in [vec![], vec![b, World::new("0", GLOBAL)]] {
         let all: Vec<_> = beside.into_iter().chain([clone(&a)]).collect();
         let desired = planned(&all);
-        let is_as = |service: &&Service| tenant_namespace(service) == Some("tenant-a");
+        let is_as = |service: &&Arc<Service>| tenant_namespace(service) == Some("tenant-a");
         let ports = recorded_ports(desired.services.iter().find(is_as).unwrap());
         assert_eq!(ports.into_values().collect::<Vec<_>>(), [12_345]);
     }

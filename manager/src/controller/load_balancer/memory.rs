@@ -2,13 +2,16 @@
 //! what is to be done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use controller_kit::diff::{Plan, Portion, Rendered, Settled};
 use k8s_openapi::api::core::v1::Service;
 use l4_xds::LoadBalancerId;
 
+use super::built::Built;
 use super::plan::Desired;
 use super::status::Refusal;
+use super::told::Told;
 use crate::by_namespace::ByNamespace;
 
 /// Hub Services that one run writes at most: the first of many is told, and what happens meanwhile is seen, before the
@@ -21,12 +24,26 @@ pub type Memories = ByNamespace<Memory>;
 /// Of one namespace.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Hub Services as they were made.
-    pub services: Rendered<String, Service>,
+    /// Hub Services as they were built.
+    pub built: Built,
+    /// Hub Services as they were made from that.
+    pub services: Rendered<String, Made>,
+    /// LoadBalancers whose status is as it should be.
+    pub told: Told,
     /// What is as it should be.
     pub settled: Settled,
     /// LoadBalancers whose Service the hub refused the last time.
     pub refused: BTreeMap<LoadBalancerId, Refusal>,
+}
+
+/// A hub Service that was built. Most are the very same as before, which is seen without reading them.
+#[derive(Debug, Clone)]
+pub struct Made(pub Arc<Service>);
+
+impl PartialEq for Made {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
 }
 
 impl Memory {

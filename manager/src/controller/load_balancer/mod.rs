@@ -5,6 +5,8 @@
 pub mod apply;
 pub mod arrival;
 pub mod assess;
+pub mod assessments;
+pub mod built;
 pub mod convert;
 pub mod fleets;
 pub mod https;
@@ -14,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod sites;
 pub mod status;
+pub mod told;
 
 #[cfg(test)]
 mod global_tests;
@@ -41,6 +44,7 @@ use self::assess::{Assessed, View};
 use self::plan::{Desired, Known, plan};
 use self::sites::Site;
 use self::status::{Facts, status};
+use self::told::Told;
 use super::report::{self, Merged};
 use crate::build::hub_service;
 use crate::context::{Context, Error, now};
@@ -73,18 +77,28 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     let Some(view) = xds::view(ctx, namespace) else {
         return Ok(Outcome::done());
     };
-    let assessed = view.assess();
+    let assessed = ctx.assess(&view);
     let merged = report::merged(ctx, namespace);
     let known = Known {
         arrived: &merged.arrived,
         now: now(),
     };
-    let desired = plan(&view, &assessed, &PortRange::default(), &known);
-    let applied = apply::run(ctx, &view, &desired).await?;
+    let mut memory = ctx.memories.take(namespace);
+    let desired = plan(&view, &assessed, &PortRange::default(), &known, &mut memory.built);
+    let applied = apply::run(ctx, &view, &desired, &mut memory).await?;
     measure(ctx, &view, &desired);
     if let Some(settings) = &view.settings {
-        report_all(ctx, &view, settings, &assessed, &desired, &applied, &merged).await?;
+        let found = Found {
+            assessed: &assessed,
+            desired: &desired,
+            applied: &applied,
+            merged: &merged,
+        };
+        report_all(ctx, &view, settings, &found, &mut memory.told).await?;
         report_addresses(ctx, &view, settings).await?;
+    }
+    if !desired.services.is_empty() {
+        ctx.memories.put(namespace, memory);
     }
     let more = applied.more;
     applied.into_result()?;
@@ -103,20 +117,33 @@ pub fn next_look(desired: &Desired, more: bool, now: Timestamp) -> Outcome {
     Outcome::requeue(desired.due.map_or(PERIOD, |due| left(due).min(PERIOD)))
 }
 
+/// What a run found and did.
+struct Found<'a> {
+    assessed: &'a [Arc<Assessed>],
+    desired: &'a Desired,
+    applied: &'a Applied,
+    merged: &'a Merged,
+}
+
 async fn report_all(
     ctx: &Context,
     view: &View,
     settings: &TenantSettings,
-    assessed: &[Assessed],
-    desired: &Desired,
-    applied: &Applied,
-    merged: &Merged,
+    found: &Found<'_>,
+    told: &mut Told,
 ) -> Result<(), Error> {
+    let Found {
+        assessed,
+        desired,
+        applied,
+        merged,
+    } = found;
     let global = ctx.global.get();
+    let mut told_before = std::mem::take(told);
     let api: Api<_> = Api::namespaced(ctx.client.clone(), &view.namespace);
     let now = Time(now());
     let mut writes = Vec::with_capacity(assessed.len());
-    for item in assessed {
+    for item in *assessed {
         let name = item.load_balancer.name_any();
         let generation = item.load_balancer.metadata.generation.unwrap_or_default();
         let site = item.sites.show(merged.arrived.contains(&name));
@@ -132,23 +159,25 @@ async fn report_all(
             .or_else(|| item.content(site, &view.translation));
         let exhausted = desired.exhausted.get(&item.id);
         let refused = applied.refused.get(&item.id);
-        let status = status(
-            &Facts {
-                assessed: item,
-                settings,
-                hostnames: &view.hostnames,
-                site,
-                content: content.as_ref(),
-                report: merged.reports.get(&item.id),
-                exhausted: exhausted
-                    .or_else(|| global.exhausted.get(&item.id))
-                    .map(Vec::as_slice),
-                refused: refused.or_else(|| global.refused.get(&item.id)),
-                https: https_condition(ctx, view, item, desired, applied),
-            },
-            &now,
-        );
+        let facts = Facts {
+            assessed: item,
+            settings,
+            hostnames: &view.hostnames,
+            site,
+            content: content.as_ref(),
+            report: merged.reports.get(&item.id),
+            exhausted: exhausted
+                .or_else(|| global.exhausted.get(&item.id))
+                .map(Vec::as_slice),
+            refused: refused.or_else(|| global.refused.get(&item.id)),
+            https: https_condition(ctx, view, item, desired, applied),
+        };
+        if told.knows(&mut told_before, item, &facts, &view.hostnames) {
+            continue;
+        }
+        let status = status(&facts, &now);
         if item.load_balancer.status.as_ref() == Some(&status) {
+            told.remember(item, &facts, &view.hostnames);
             continue;
         }
         let api = &api;
@@ -258,7 +287,7 @@ fn measure(ctx: &Context, view: &View, desired: &Desired) {
     for topology in EnvoyProxyTopology::ALL {
         // Those of all tenants are another run's work: what is there counts.
         let there = view.global_services.iter().map(Arc::as_ref);
-        let services = desired.services.iter().chain(there);
+        let services = desired.services.iter().map(Arc::as_ref).chain(there);
         let served = services.filter(|service| selected_topology(service) == Some(topology));
         let fleets = desired.fleets.iter().filter(|(id, _)| id.topology() == topology);
         let envoys = fleets.map(|(id, fleet)| fleets::envoys(id, fleet, &view.workloads, settings));

@@ -11,6 +11,7 @@ use l4_xds::ports::PortRange;
 use serde_json::json;
 
 use super::assess::View;
+use super::built::Built;
 use super::fleets::{GRACE, Workload};
 use super::moves::FORMER_FLEET_UNTIL;
 use super::next_look;
@@ -28,7 +29,7 @@ const DEDICATED: EnvoyProxyTopology = EnvoyProxyTopology::Dedicated;
 struct Hub {
     topology: EnvoyProxyTopology,
     load_balancers: Vec<&'static str>,
-    services: Vec<Service>,
+    services: Vec<Arc<Service>>,
     workloads: Vec<Workload>,
     now: i64,
 }
@@ -81,7 +82,7 @@ impl Hub {
                 .map(|name| Arc::new(lb(name)))
                 .collect(),
             addresses: vec![],
-            services: self.services.iter().cloned().map(Arc::new).collect(),
+            services: self.services.clone(),
             global_services: vec![],
             workloads: self.workloads.clone(),
             hostnames: Arc::default(),
@@ -98,7 +99,13 @@ impl Hub {
             arrived: &arrived,
             now: at(self.now),
         };
-        let desired = plan(&view, &view.assess(), &PortRange::default(), &known);
+        let desired = plan(
+            &view,
+            &view.assess(),
+            &PortRange::default(),
+            &known,
+            &mut Built::default(),
+        );
         self.services.clone_from(&desired.services);
         self.workloads = (desired.fleets.iter())
             .map(|(fleet, state)| Workload {
@@ -113,7 +120,7 @@ impl Hub {
     }
 
     fn service(&self, name: &str) -> &Service {
-        let is_its = |service: &&Service| service.labels()["kubelb.k8c.io/lb-name"] == name;
+        let is_its = |service: &&Arc<Service>| service.labels()["kubelb.k8c.io/lb-name"] == name;
         self.services.iter().find(is_its).unwrap()
     }
 
@@ -168,7 +175,11 @@ fn in_a_dedicated_topology_each_load_balancer_has_a_fleet_of_its_own() {
 #[test]
 fn a_change_of_topology_moves_each_when_its_new_envoys_have_it_and_keeps_the_old_ones_for_a_while() {
     let mut hub = Hub::new(SHARED);
-    let ports: Vec<_> = hub.services.iter().map(recorded_ports).collect();
+    let ports: Vec<_> = hub
+        .services
+        .iter()
+        .map(|service| recorded_ports(service))
+        .collect();
     hub.topology = DEDICATED;
 
     // The new fleets come; clients still reach the old one, and nobody has decided anything by the clock.
@@ -237,7 +248,13 @@ fn a_change_of_topology_moves_each_when_its_new_envoys_have_it_and_keeps_the_old
     assert_eq!(hub.fleets(), [(own("api"), None), (own("web"), None)]);
 
     // All the while no port moved: the address and the ports are the same to clients, and so are Envoy's.
-    assert_eq!(hub.services.iter().map(recorded_ports).collect::<Vec<_>>(), ports);
+    assert_eq!(
+        hub.services
+            .iter()
+            .map(|service| recorded_ports(service))
+            .collect::<Vec<_>>(),
+        ports
+    );
 }
 
 #[test]
@@ -311,6 +328,12 @@ fn when_the_tenant_goes_all_its_fleets_go_at_once() {
         arrived: &BTreeSet::new(),
         now: at(0),
     };
-    let desired = plan(&gone, &gone.assess(), &PortRange::default(), &known);
+    let desired = plan(
+        &gone,
+        &gone.assess(),
+        &PortRange::default(),
+        &known,
+        &mut Built::default(),
+    );
     assert!(desired.services.is_empty() && desired.fleets.is_empty());
 }

@@ -1,6 +1,7 @@
 //! What the hub shall hold for one tenant's LoadBalancers. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use api::meta;
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use l4_xds::LoadBalancerId;
 use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
+use super::built::{Built, Source};
 use super::convert::{Converted, WantedListener};
 use super::fleets::{self, Fleet, Workload};
 use super::https::{self, Https, https};
@@ -25,9 +27,9 @@ use crate::settings::TenantSettings;
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     /// One for each LoadBalancer that is served.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Whose they are, by name.
-    pub owners: BTreeMap<String, LoadBalancerId>,
+    pub owners: HashMap<String, LoadBalancerId>,
     /// Names of live Services that have to go first, because a field that cannot change has to.
     pub recreate: BTreeSet<String>,
     /// LoadBalancers for which no Envoy port was left, with the ports.
@@ -55,7 +57,7 @@ pub struct Tenancy {
     /// Its world.
     pub view: View,
     /// What its LoadBalancers come to.
-    pub assessed: Vec<Assessed>,
+    pub assessed: Vec<Arc<Assessed>>,
 }
 
 /// A LoadBalancer that may have a hub Service at a site.
@@ -63,14 +65,20 @@ pub struct Tenancy {
 struct Candidate<'a> {
     view: &'a View,
     settings: &'a TenantSettings,
-    item: &'a Assessed,
+    item: &'a Arc<Assessed>,
     converted: &'a Converted,
     until: Option<Timestamp>,
 }
 
-/// Plans Services, ports and fleets in the tenant's namespace.
+/// Plans Services, ports and fleets in the tenant's namespace. `built` are the Services of the last plan.
 #[must_use]
-pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange, known: &Known<'_>) -> Desired {
+pub fn plan(
+    view: &View,
+    assessed: &[Arc<Assessed>],
+    range: &PortRange,
+    known: &Known<'_>,
+    built: &mut Built,
+) -> Desired {
     let Some(settings) = &view.settings else {
         return Desired::default();
     };
@@ -83,8 +91,9 @@ pub fn plan(view: &View, assessed: &[Assessed], range: &PortRange, known: &Known
         let next = item.place.next(arrived, settings.envoy.drain, known.now);
         needed.extend(item.place.needed(&next));
         desired.due = earlier(desired.due, next.former_until);
-        desired.add(candidate, Site::Tenant, &view.namespace, &next, &ports);
+        desired.add(candidate, Site::Tenant, &view.namespace, next, &ports, built);
     }
+    built.forget_others();
     for item in assessed {
         let https = https(view, settings, item);
         (desired.https).extend(https.map(|https| (item.id.clone(), https)));
@@ -102,20 +111,22 @@ pub fn plan_global(
     kind: WorkloadKind,
     range: &PortRange,
     now: Timestamp,
+    built: &mut Built,
 ) -> Desired {
     let candidates: Vec<_> = (tenancies.iter())
         .flat_map(|Tenancy { view, assessed }| candidates(view, assessed, Site::Global, now))
         .collect();
     let ports = assign(&candidates, Site::Global, range);
     let (mut desired, mut needed) = (Desired::default(), BTreeSet::new());
-    let next = Next {
-        fleet: FleetId::Global,
-        former_until: None,
-    };
     for candidate in &candidates {
         needed.insert(FleetId::Global);
-        desired.add(candidate, Site::Global, namespace, &next, &ports);
+        let next = Next {
+            fleet: FleetId::Global,
+            former_until: None,
+        };
+        desired.add(candidate, Site::Global, namespace, next, &ports, built);
     }
+    built.forget_others();
     desired.set_fleets(&needed, workloads, kind, now);
     desired
 }
@@ -123,7 +134,7 @@ pub fn plan_global(
 /// Those that are served, and whose hub Service at this site shall be there.
 fn candidates<'a>(
     view: &'a View,
-    assessed: &'a [Assessed],
+    assessed: &'a [Arc<Assessed>],
     site: Site,
     now: Timestamp,
 ) -> impl Iterator<Item = Candidate<'a>> {
@@ -151,8 +162,9 @@ impl Desired {
         candidate: &Candidate<'_>,
         site: Site,
         namespace: &str,
-        next: &Next,
-        ports: &Assignments,
+        next: Next,
+        ports: &Ports,
+        built: &mut Built,
     ) {
         let Candidate {
             item,
@@ -169,7 +181,18 @@ impl Desired {
         if hub_ports.is_empty() {
             return;
         }
-        let service = service(candidate, site, namespace, next, &hub_ports);
+        let source = Source {
+            tenant: candidate.view.tenant.clone(),
+            assessed: Arc::clone(item),
+            hostnames: Arc::clone(&candidate.view.hostnames),
+            gateway_api: candidate.view.gateway_api,
+            next,
+            until: *until,
+            ports: hub_ports,
+        };
+        let service = built.get(source, |Source { next, ports, .. }| {
+            service(candidate, site, namespace, next, ports)
+        });
         self.owners.insert(service.name_any(), item.id.clone());
         if item
             .service_at(site)
@@ -275,7 +298,37 @@ fn key(item: &Assessed, listener: &WantedListener) -> PortKey {
     }
 }
 
-fn assign(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> Assignments {
+/// Ports of Envoy.
+enum Ports {
+    /// All are recorded, and none has to move.
+    Recorded(Site),
+    /// Some had to be found.
+    Assigned(Assignments),
+}
+
+impl Ports {
+    fn get(&self, item: &Assessed, listener: &WantedListener) -> Option<u16> {
+        match self {
+            Self::Recorded(site) => {
+                let recorded = item.recorded(*site);
+                recorded.get(&(listener.protocol, listener.port.get())).copied()
+            }
+            Self::Assigned(ports) => ports.assigned.get(&key(item, listener)).copied(),
+        }
+    }
+
+    fn is_exhausted(&self, item: &Assessed, listener: &WantedListener) -> bool {
+        match self {
+            Self::Recorded(_) => false,
+            Self::Assigned(ports) => ports.exhausted.contains(&key(item, listener)),
+        }
+    }
+}
+
+fn assign(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> Ports {
+    if all_recorded(candidates, site, range) {
+        return Ports::Recorded(site);
+    }
     let mut wanted = BTreeSet::new();
     let mut previous = BTreeMap::new();
     for Candidate { item, converted, .. } in candidates {
@@ -288,24 +341,38 @@ fn assign(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> Assign
             wanted.insert(key);
         }
     }
-    allocate(&wanted, &previous, range)
+    Ports::Assigned(allocate(&wanted, &previous, range))
 }
 
-fn hub_ports(item: &Assessed, listeners: &[WantedListener], ports: &Assignments) -> Vec<HubPort> {
+/// Whether each has its ports, and no two have the same: then there is nothing to give out.
+fn all_recorded(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> bool {
+    let mut taken = HashSet::with_capacity(candidates.len());
+    candidates.iter().all(|Candidate { item, converted, .. }| {
+        let recorded = item.recorded(site);
+        converted.listeners.iter().all(|listener| {
+            let port = recorded.get(&(listener.protocol, listener.port.get()));
+            port.is_some_and(|port| {
+                !range.is_reserved(*port) && taken.insert((xds_protocol(listener.protocol), *port))
+            })
+        })
+    })
+}
+
+fn hub_ports(item: &Assessed, listeners: &[WantedListener], ports: &Ports) -> Vec<HubPort> {
     let port = |listener: &WantedListener| {
         Some(HubPort {
             name: listener.name.clone(),
             protocol: listener.protocol,
             port: listener.port,
-            envoy_port: *ports.assigned.get(&key(item, listener))?,
+            envoy_port: ports.get(item, listener)?,
         })
     };
     listeners.iter().filter_map(port).collect()
 }
 
-fn missing(item: &Assessed, listeners: &[WantedListener], ports: &Assignments) -> Vec<String> {
+fn missing(item: &Assessed, listeners: &[WantedListener], ports: &Ports) -> Vec<String> {
     (listeners.iter())
-        .filter(|listener| ports.exhausted.contains(&key(item, listener)))
+        .filter(|listener| ports.is_exhausted(item, listener))
         .map(|listener| format!("{}/{}", listener.port, listener.protocol.as_str()))
         .collect()
 }

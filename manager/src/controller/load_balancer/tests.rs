@@ -13,6 +13,8 @@ use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport, Settings};
 use serde_json::json;
 
 use super::assess::{Assessed, Verdict, View};
+use super::assessments::Assessments;
+use super::built::Built;
 use super::plan::{Desired, Known, plan};
 use super::sites::Site;
 use super::status::{Facts, Refusal, status};
@@ -64,12 +66,19 @@ fn planned_at(view: &View, arrived: &[&str], second: i64) -> Desired {
         arrived: &arrived.iter().map(|name| (*name).to_owned()).collect(),
         now: at(second).0,
     };
-    plan(view, &view.assess(), &PortRange::default(), &known)
+    plan(
+        view,
+        &view.assess(),
+        &PortRange::default(),
+        &known,
+        &mut Built::default(),
+    )
 }
 
 /// What the API server would hold after the plan was applied.
 fn applied(view: &View) -> Vec<Service> {
-    let with_address = |mut service: Service| {
+    let with_address = |service: Arc<Service>| {
+        let mut service = Arc::unwrap_or_clone(service);
         service.status =
             serde_json::from_value(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})).ok();
         service
@@ -98,7 +107,7 @@ fn ports_that_are_recorded_do_not_move_when_load_balancers_come_and_go() {
         vec![lb("a", 0, 80), lb("b", 1, 80), lb("c", 2, 80)],
         services,
     );
-    assert!(envoy_ports(&planned(&more).services).contains(&ports[0]));
+    assert!(envoy_ports(&applied(&more)).contains(&ports[0]));
 }
 
 #[test]
@@ -106,7 +115,8 @@ fn a_listener_reaches_envoy_only_after_its_port_is_recorded() {
     let before = view(settings(|_| ()), vec![lb("a", 0, 80)], vec![]);
     assert_eq!(before.assess()[0].frontend(Site::Tenant), None);
     let after = view(settings(|_| ()), vec![lb("a", 0, 80)], applied(&before));
-    let frontend = after.assess()[0].frontend(Site::Tenant).unwrap();
+    let assessed = after.assess();
+    let frontend = assessed[0].frontend(Site::Tenant).unwrap();
     assert_eq!(
         frontend.listeners[0].envoy_port.get(),
         envoy_ports(&applied(&before))[0]
@@ -115,18 +125,22 @@ fn a_listener_reaches_envoy_only_after_its_port_is_recorded() {
 
 #[test]
 fn beyond_the_limit_the_oldest_are_served() {
-    let limited = settings(|spec| {
+    let limit_of_one = |spec: &mut TenantSpec| {
         spec.limits = Some(Limits {
             load_balancers: Some(1),
             ..Limits::default()
         })
-    });
+    };
+    let limited = settings(limit_of_one);
     let assessed = view(limited, vec![lb("young", 9, 80), lb("old", 1, 80)], vec![]).assess();
     let verdicts: Vec<_> = assessed
         .iter()
         .map(|a| (a.id.name(), a.problem().map(|p| p.reason)))
         .collect();
     assert_eq!(verdicts, [("old", None), ("young", Some("LimitExceeded"))]);
+    let named_later = vec![lb("z-old", 1, 80), lb("young", 9, 80)];
+    let assessed = view(settings(limit_of_one), named_later, vec![]).assess();
+    assert_eq!(assessed[0].problem().map(|p| p.reason), Some("LimitExceeded"));
 }
 
 #[test]
@@ -213,6 +227,7 @@ fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
         &full.assess(),
         &PortRange::new(vec![10000..=10000], vec![]),
         &known,
+        &mut Built::default(),
     );
     assert_eq!(desired.services.len(), 1);
     assert_eq!(
@@ -358,8 +373,8 @@ fn a_status_without_a_content_goes_on_and_learns_its_content_from_an_envoy() {
 fn rejected(mut lb: LoadBalancer) -> LoadBalancer {
     let view = served(lb.clone());
     let assessed = &view.assess()[0];
-    let content = l4_xds::translate::part(&assessed.frontend(Site::Tenant).unwrap(), &view.translation)
-        .content_version();
+    let part = l4_xds::translate::part(assessed.frontend(Site::Tenant).unwrap(), &view.translation);
+    let content = part.content_version();
     let said = Said {
         content: Some(content.as_str()),
         programmed: &[],
@@ -572,4 +587,66 @@ fn a_host_name_that_is_refused_is_told_and_the_rest_is_served() {
     );
     assert_eq!(condition("Accepted").status, "True");
     assert_eq!(status.hostname, None);
+}
+
+#[test]
+fn what_changed_is_assessed_again_and_nothing_else_and_the_outcome_is_that_of_a_first_look() {
+    let mut world = served(lb("a", 0, 80));
+    world.load_balancers.push(Arc::new(lb("b", 1, 80)));
+    let mut memory = Assessments::default();
+    let mut look = |world: &View| {
+        let assessed = memory.of(world);
+        assert_eq!(format!("{assessed:?}"), format!("{:?}", world.assess()));
+        assessed
+    };
+    let is_kept = |before: &[Arc<Assessed>], after: &[Arc<Assessed>]| -> Vec<bool> {
+        let pairs = before.iter().zip(after);
+        pairs.map(|(before, after)| Arc::ptr_eq(before, after)).collect()
+    };
+    let first = look(&world);
+    assert_eq!(is_kept(&first, &look(&world)), [true, true]);
+
+    world.load_balancers[1] = Arc::new(lb("b", 1, 81));
+    let port = look(&world);
+    assert_eq!(is_kept(&first, &port), [true, false]);
+
+    let gone = world.load_balancers.remove(0);
+    assert_eq!(look(&world).len(), 1);
+    world.load_balancers.insert(0, gone);
+    let back = look(&world);
+    assert!(back[0].service.is_some(), "its Service was there all the time");
+    assert!(Arc::ptr_eq(&port[1], &back[1]));
+    let port = back;
+
+    world.services = world
+        .services
+        .iter()
+        .map(|service| Arc::new(service.as_ref().clone()))
+        .collect();
+    let service = look(&world);
+    assert_eq!(is_kept(&port, &service), [false, true]);
+
+    world.addresses.push(Arc::new(
+        serde_json::from_value(json!({"metadata": {"name": "default"},
+        "spec": {"addresses": []}}))
+        .unwrap(),
+    ));
+    let addresses = look(&world);
+    assert_eq!(is_kept(&service, &addresses), [false, false]);
+
+    world.settings = Some(settings(|spec| {
+        spec.limits = Some(Limits {
+            load_balancers: Some(1),
+            ..Limits::default()
+        });
+    }));
+    let limited = look(&world);
+    assert_eq!(is_kept(&addresses, &limited), [false, false]);
+    assert_eq!(limited[1].problem().unwrap().reason, "LimitExceeded");
+
+    // An older one goes: the next one is within the limit.
+    world.load_balancers.remove(0);
+    assert_eq!(look(&world)[0].problem(), None);
+    world.settings = None;
+    assert!(look(&world).is_empty());
 }

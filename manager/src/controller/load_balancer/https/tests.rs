@@ -13,6 +13,7 @@ use l4_xds::ports::PortRange;
 use serde_json::json;
 
 use super::*;
+use crate::controller::load_balancer::built::Built;
 use crate::controller::load_balancer::plan::{Known, plan};
 use crate::hostnames::{Claimant, table};
 use crate::settings::merge;
@@ -108,8 +109,14 @@ fn service(view: &View) -> Service {
         arrived: &BTreeSet::new(),
         now: Timestamp::UNIX_EPOCH,
     };
-    let desired = plan(view, &view.assess(), &PortRange::default(), &known);
-    desired.services.into_iter().next().unwrap()
+    let desired = plan(
+        view,
+        &view.assess(),
+        &PortRange::default(),
+        &known,
+        &mut Built::default(),
+    );
+    Arc::unwrap_or_clone(desired.services.into_iter().next().unwrap())
 }
 
 /// Names of the annotations about DNS.
