@@ -5,6 +5,7 @@
 
 mod policy;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -27,11 +28,28 @@ pub enum InvalidValue {
     ZeroPort,
 }
 
-/// The hub's `LoadBalancer` object that everything is attributed to. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The hub's `LoadBalancer` object that everything is attributed to. Cheap to clone; a clone is known as the same without
+/// being read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LoadBalancerId {
     namespace: Arc<str>,
     name: Arc<str>,
+}
+
+impl Ord for LoadBalancerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let compare = |one: &Arc<str>, other: &Arc<str>| match Arc::ptr_eq(one, other) {
+            true => Ordering::Equal,
+            false => one.cmp(other),
+        };
+        compare(&self.namespace, &other.namespace).then_with(|| compare(&self.name, &other.name))
+    }
+}
+
+impl PartialOrd for LoadBalancerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl LoadBalancerId {

@@ -6,7 +6,7 @@
 
 pub mod global;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use controller_kit::driver::Outcome;
@@ -46,7 +46,7 @@ pub struct Snapshots {
 }
 
 /// What is served.
-pub type ServedById = BTreeMap<LoadBalancerId, Served>;
+pub type ServedById = HashMap<LoadBalancerId, Served>;
 /// In the order of ids.
 type Parts = Vec<Translated>;
 
@@ -201,8 +201,7 @@ pub fn publish(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
 
 fn set(ctx: &Context, view: &View) -> Result<(), Error> {
     let namespace = view.namespace.as_str();
-    let mut assessed = ctx.assess(view);
-    assessed.sort_by(|one, other| one.id.cmp(&other.id));
+    let assessed = ctx.assess(view);
     let frontends = assessed.iter().filter_map(|item| item.frontend(Site::Tenant));
     let before = ctx.snapshots.parts.lock().remove(namespace).unwrap_or_default();
     let parts = translate(ctx, frontends, before);

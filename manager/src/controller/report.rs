@@ -4,7 +4,7 @@
 //! were acknowledged or rejected as they are served now. It is written when that changes, not when streams come
 //! and go: an Envoy keeps what it has when its stream ends, so silence takes nothing back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::condition;
@@ -47,7 +47,7 @@ pub struct Heard {
 /// By name of the LoadBalancer.
 pub type Entries = BTreeMap<String, Heard>;
 /// What Envoys that clients reach say about each load balancer.
-pub type Reports = BTreeMap<LoadBalancerId, LoadBalancerReport>;
+pub type Reports = HashMap<LoadBalancerId, LoadBalancerReport>;
 
 /// What to publish: what is said now, else what was said before, as far as it is about what is served. Pure.
 ///
@@ -223,16 +223,21 @@ impl World {
         let said = ctx.reports.subscribe();
         let said = said.borrow();
         let mut fleets = BTreeMap::new();
-        let mut reports = Reports::new();
+        let mut reports = Reports::with_capacity(self.seats.len());
         for (id, seat) in &self.seats {
-            let (fleet, crew) = fleets.entry(&seat.serving).or_insert_with(|| {
+            let (voices, crew) = fleets.entry(&seat.serving).or_insert_with(|| {
                 let key = seat.serving.key(id.namespace()).ok();
-                let crew = self.crews.of_fleet(&seat.serving, id.namespace());
-                (key.and_then(|key| said.fleets.get(&key)), crew)
+                let fleet = key.and_then(|key| said.fleets.get(&key));
+                let voices = fleet.into_iter().flat_map(|fleet| fleet.load_balancers.iter());
+                (
+                    voices.peekable(),
+                    self.crews.of_fleet(&seat.serving, id.namespace()),
+                )
             });
-            let voices = fleet.and_then(|fleet| fleet.load_balancers.get(id));
-            if let Some(voices) = voices {
-                reports.insert(id.clone(), voices.of(|node| crew.contains(node.as_str())));
+            // Both are in the order of ids.
+            while voices.next_if(|(other, _)| *other < id).is_some() {}
+            if let Some((_, said)) = voices.next_if(|(other, _)| *other == id) {
+                reports.insert(id.clone(), said.of(|node| crew.contains(node.as_str())));
             }
         }
         reports
@@ -323,7 +328,7 @@ mod tests {
     }
 
     fn served(content: &str) -> ServedById {
-        BTreeMap::from([(
+        ServedById::from([(
             id("web"),
             Served {
                 generation: 1,
@@ -343,7 +348,7 @@ mod tests {
                 .map(|(v, w)| (ContentVersion::from(*v), (*w).to_owned()))
                 .collect(),
         };
-        BTreeMap::from([(id("web"), report)])
+        Reports::from([(id("web"), report)])
     }
 
     fn heard(content: &str, rejected: Option<&str>) -> Entries {
@@ -409,7 +414,7 @@ mod tests {
             &[],
         );
         assert_eq!(entries, heard("v1", Some("no")));
-        let mut all = BTreeMap::new();
+        let mut all = Reports::new();
         add(&mut all, "tenant-a", entries);
         assert_eq!(all[&id("web")].rejected[&ContentVersion::from("v1")], "no");
     }

@@ -1,6 +1,7 @@
 //! Which objects to write and which to delete.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use crate::object::{Object, ObjectId};
 
@@ -101,21 +102,27 @@ impl Settled {
         is_ours: impl Fn(&Object) -> bool,
     ) -> Plan {
         let mut plan = Plan::default();
-        let wanted = index(desired, &mut plan.ambiguous);
-        let live: BTreeMap<&ObjectId, &Object> =
+        let desired = distinct(desired, &mut plan.ambiguous);
+        let wanted: HashSet<&ObjectId> = desired.iter().map(Object::id).collect();
+        let live: HashMap<&ObjectId, &Object> =
             live.into_iter().map(|object| (object.id(), object)).collect();
         plan.delete = live
             .values()
-            .filter(|object| !wanted.contains_key(object.id()) && !object.is_terminating() && is_ours(object))
+            .filter(|object| !wanted.contains(object.id()) && !object.is_terminating() && is_ours(object))
             .map(|object| (*object).clone())
             .collect();
-        let before = std::mem::take(&mut self.0);
-        for (id, desired) in wanted {
-            let live = live.get(&id).copied();
-            if let Some(live) = plan.add(desired.clone(), live, before.get(&id), &is_ours) {
+        let mut before = std::mem::take(&mut self.0);
+        for object in &desired {
+            let known = before.remove_entry(object.id());
+            let pair = known.as_ref().map(|(_, pair)| pair);
+            let live = live.get(object.id()).copied();
+            if let Some(live) = plan.add(object, live, pair, &is_ours) {
+                let id = known.map_or_else(|| object.id().clone(), |(id, _)| id);
+                let desired = object.clone();
                 self.0.insert(id, Pair { desired, live });
             }
         }
+        plan.sort();
         plan
     }
 }
@@ -124,26 +131,31 @@ impl Plan {
     /// The live object, if it is as it should be.
     fn add(
         &mut self,
-        desired: Object,
+        desired: &Object,
         live: Option<&Object>,
         before: Option<&Pair>,
         is_ours: impl Fn(&Object) -> bool,
     ) -> Option<Object> {
         let Some(live) = live else {
             self.apply.push(Change {
-                desired,
+                desired: desired.clone(),
                 replaces: None,
             });
             return None;
         };
-        let is_settled = || before.is_some_and(|pair| pair.live.is(live) && pair.desired == desired);
+        // What was settled was ours, and still is: it is the very same object.
+        let is_settled = before.is_some_and(|pair| pair.live.is(live) && pair.desired == *desired);
+        if is_settled {
+            self.unchanged += 1;
+            return Some(live.clone());
+        }
         if !is_ours(live) {
             self.foreign.push(desired.id().clone());
         } else if live.is_terminating() {
             self.terminating.push(desired.id().clone());
-        } else if !is_settled() && needs_apply(desired.value(), live.value()) {
+        } else if needs_apply(desired.value(), live.value()) {
             self.apply.push(Change {
-                desired,
+                desired: desired.clone(),
                 replaces: live.uid().map(str::to_owned),
             });
         } else {
@@ -152,23 +164,48 @@ impl Plan {
         }
         None
     }
+
+    /// The order does not depend on how anything is kept.
+    fn sort(&mut self) {
+        let Self {
+            apply,
+            delete,
+            foreign,
+            terminating,
+            ambiguous,
+            unchanged: _,
+        } = self;
+        apply.sort_by(|one, other| one.desired.id().cmp(other.desired.id()));
+        delete.sort_by(|one, other| one.id().cmp(other.id()));
+        foreign.sort();
+        terminating.sort();
+        ambiguous.sort();
+        ambiguous.dedup();
+    }
 }
 
-fn index(
-    desired: impl IntoIterator<Item = Object>,
-    ambiguous: &mut Vec<ObjectId>,
-) -> BTreeMap<ObjectId, Object> {
-    let mut wanted: BTreeMap<ObjectId, Object> = BTreeMap::new();
-    for object in desired {
-        match wanted.get(object.id()) {
-            None => {
-                wanted.insert(object.id().clone(), object);
+/// The first of each, without those that say the same again.
+fn distinct(desired: impl IntoIterator<Item = Object>, ambiguous: &mut Vec<ObjectId>) -> Vec<Object> {
+    let desired: Vec<Object> = desired.into_iter().collect();
+    let mut first: HashMap<&ObjectId, &Object> = HashMap::with_capacity(desired.len());
+    let mut again = Vec::new();
+    for (index, object) in desired.iter().enumerate() {
+        match first.entry(object.id()) {
+            Entry::Vacant(free) => drop(free.insert(object)),
+            Entry::Occupied(known) => {
+                again.push(index);
+                if *known.get() != object {
+                    ambiguous.push(object.id().clone());
+                }
             }
-            Some(first) if *first == object => {}
-            Some(_) => ambiguous.push(object.id().clone()),
         }
     }
-    ambiguous.sort();
-    ambiguous.dedup();
-    wanted
+    if again.is_empty() {
+        return desired;
+    }
+    let mut again = again.into_iter().peekable();
+    let all = desired.into_iter().enumerate();
+    all.filter(|(index, _)| again.next_if_eq(index).is_none())
+        .map(|(_, object)| object)
+        .collect()
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::moves::Place;
 use super::sites::{Site, Sites};
 use crate::fleet::FleetId;
-use crate::xds::Served;
+use crate::xds::{Served, ServedById};
 
 /// Envoys that take clients, by the name of their fleet's objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,9 +68,9 @@ impl Seat {
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
     /// By fleets of the namespace.
-    pub own: Arc<BTreeMap<LoadBalancerId, Served>>,
+    pub own: Arc<ServedById>,
     /// By the fleet of all tenants.
-    pub global: Arc<BTreeMap<LoadBalancerId, Served>>,
+    pub global: Arc<ServedById>,
 }
 
 impl Contents {
@@ -215,7 +215,7 @@ mod tests {
             content: content.into(),
         };
         Contents {
-            own: Arc::new(BTreeMap::from([(id(), served)])),
+            own: Arc::new(ServedById::from([(id(), served)])),
             global: Arc::default(),
         }
     }

@@ -88,8 +88,9 @@ impl Assessments {
                     .get(&service_name, old.map(|old| old.global_service.as_ref())),
                 is_beyond_limit: beyond.contains(name),
             };
-            let assessed = match known.as_ref().filter(|known| known.is_of(&inputs)) {
-                Some(known) => Arc::clone(&known.assessed),
+            let assessed = match known.as_ref() {
+                Some(known) if known.is_of(&inputs) => Arc::clone(&known.assessed),
+                Some(known) => Arc::new(Assessed::of(known.assessed.id.clone(), &inputs)),
                 None => match LoadBalancerId::new(view.namespace.as_str(), name) {
                     Ok(id) => Arc::new(Assessed::of(id, &inputs)),
                     Err(_) => continue,

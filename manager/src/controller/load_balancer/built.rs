@@ -68,9 +68,13 @@ impl Built {
     /// The Service that is built from this.
     pub fn get(&mut self, source: Source, build: impl FnOnce(&Source) -> Service) -> Arc<Service> {
         let id = source.assessed.id.clone();
-        let before = self.before.remove(&id).filter(|(known, _)| *known == source);
-        let service = match before {
-            Some((_, service)) => service,
+        let service = match self.before.remove(&id) {
+            Some((known, service)) if known == source => service,
+            Some((_, service)) => {
+                let now = build(&source);
+                // The same object again is the same to all who compare it later.
+                if now == *service { service } else { Arc::new(now) }
+            }
             None => Arc::new(build(&source)),
         };
         self.now.insert(id, (source, Arc::clone(&service)));
