@@ -1,9 +1,11 @@
 //! A real Envoy, started from our bootstrap files. Its binary comes from `KUBELB_ENVOY_BIN`.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use l4_xds::bootstrap::{BOOTSTRAP_FILE, BootstrapInput, files};
@@ -172,12 +174,16 @@ pub fn make_secret(directory: &Path, number: u32, client: &Pair, ca: &str) {
 
 /// A port that nobody listens on. Somebody else may take it before it is used; rarely.
 pub async fn free_port() -> u16 {
-    TcpListener::bind("[::]:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    // The kernel may offer a port again as soon as it is let go.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    for _ in 0..100 {
+        let listener = TcpListener::bind("[::]:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
+    panic!("of a hundred free ports each had been given out before");
 }
 
 /// A plain GET; nothing if nobody answers.
