@@ -19,6 +19,7 @@ pub mod blame;
 pub mod bootstrap;
 pub mod cache;
 pub mod dialect;
+mod difference;
 pub mod identity;
 pub mod ir;
 pub mod metrics;

@@ -17,6 +17,7 @@ use imbl::ordmap::DiffItem;
 use tokio::sync::watch;
 
 use crate::cache::FleetKey;
+use crate::difference::changed_keys;
 use crate::ir::LoadBalancerId;
 use crate::snapshot::ContentVersion;
 use crate::stream::LoadBalancerState;
@@ -102,10 +103,7 @@ impl Report {
                 } => (&old.load_balancers, &new.load_balancers),
                 DiffItem::Remove(..) => continue,
             };
-            changed.extend(old.diff(new).map(|item| match item {
-                DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
-                DiffItem::Update { new: (id, _), .. } => id.clone(),
-            }));
+            changed.extend(changed_keys(old, new));
         }
         changed
     }

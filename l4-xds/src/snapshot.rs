@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 
 use envoy_types::pb::google::protobuf::Any;
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
 use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 
+use crate::difference::changed_keys;
 use crate::ir::LoadBalancerId;
 
 /// The resource types we serve. The order is the order in which ADS has to deliver them ("make before break"):
@@ -200,7 +200,7 @@ pub struct Resources {
 
 impl PartialEq for Resources {
     fn eq(&self, other: &Self) -> bool {
-        self.by_name.diff(&other.by_name).next().is_none()
+        changed_keys(&self.by_name, &other.by_name).next().is_none()
     }
 }
 
@@ -240,10 +240,7 @@ impl Resources {
 
     /// Names of those that are not as they were in `before`, and of those that are gone.
     pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = ResourceName> {
-        before.by_name.diff(&self.by_name).map(|item| match item {
-            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name.clone(),
-            DiffItem::Update { new: (name, _), .. } => name.clone(),
-        })
+        changed_keys(&before.by_name, &self.by_name)
     }
 
     /// Hash over all names and versions. Worked out when it is first asked for, since most clients never do.
@@ -359,7 +356,7 @@ pub struct Snapshot {
 impl PartialEq for Snapshot {
     /// Parts are all there is to it.
     fn eq(&self, other: &Self) -> bool {
-        self.parts.diff(&other.parts).next().is_none()
+        changed_keys(&self.parts, &other.parts).next().is_none()
     }
 }
 
@@ -468,10 +465,7 @@ impl Snapshot {
 
     /// Load balancers that are not as they were in `before`, and those that are gone.
     pub fn changed_since(&self, before: &Self) -> impl Iterator<Item = LoadBalancerId> {
-        before.parts.diff(&self.parts).map(|item| match item {
-            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => id.clone(),
-            DiffItem::Update { new: (id, _), .. } => id.clone(),
-        })
+        changed_keys(&before.parts, &self.parts)
     }
 
     /// What `id`'s listeners and clusters hash to.

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::load_balancer::arrival::{self, Arrivals, Contents, Crews, Seat, Seats};
+use super::load_balancer::assess::Assessed;
 use crate::build::{component, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
 use crate::controller::load_balancer::status::is_acknowledged;
@@ -120,7 +121,9 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         .stores
         .config_maps
         .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
-    let world = World::of(ctx, namespace);
+    let view = xds::view(ctx, namespace);
+    let assessed = view.map(|view| ctx.assess(&view)).unwrap_or_default();
+    let world = World::of(ctx, namespace, &assessed);
     let said = world.heard_here(ctx);
     let arrivals = world.arrivals_here(ctx);
     let before = live.as_deref().map(entries).unwrap_or_default();
@@ -165,8 +168,8 @@ pub struct Merged {
 
 /// What all replicas heard about a namespace.
 #[must_use]
-pub fn merged(ctx: &Context, namespace: &str) -> Merged {
-    let world = World::of(ctx, namespace);
+pub fn merged(ctx: &Context, namespace: &str, assessed: &[Arc<Assessed>]) -> Merged {
+    let world = World::of(ctx, namespace, assessed);
     let mut reports = world.heard_here(ctx);
     let mut arrivals = vec![world.arrivals_here(ctx)];
     for map in about(ctx, namespace) {
@@ -193,11 +196,7 @@ struct World {
 }
 
 impl World {
-    fn of(ctx: &Context, namespace: &str) -> Self {
-        let Some(view) = xds::view(ctx, namespace) else {
-            return Self::default();
-        };
-        let assessed = ctx.assess(&view);
+    fn of(ctx: &Context, namespace: &str, assessed: &[Arc<Assessed>]) -> Self {
         let seats = assessed.iter();
         let seats = seats.map(|item| (item.id.clone(), Seat::of(&item.place, &item.sites)));
         let pods = |namespace| ctx.stores.envoy_pods.in_namespace(namespace);

@@ -1,7 +1,6 @@
 //! Which objects to write and which to delete.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::object::{Object, ObjectId};
 
@@ -102,22 +101,28 @@ impl Settled {
         is_ours: impl Fn(&Object) -> bool,
     ) -> Plan {
         let mut plan = Plan::default();
-        let desired = distinct(desired, &mut plan.ambiguous);
-        let wanted: HashSet<&ObjectId> = desired.iter().map(Object::id).collect();
+        let desired: Vec<Object> = desired.into_iter().collect();
+        let mut wanted: HashMap<&ObjectId, &Object> = HashMap::with_capacity(desired.len());
+        for object in &desired {
+            let first = *wanted.entry(object.id()).or_insert(object);
+            if first != object {
+                plan.ambiguous.push(object.id().clone());
+            }
+        }
         let live: HashMap<&ObjectId, &Object> =
             live.into_iter().map(|object| (object.id(), object)).collect();
         plan.delete = live
             .values()
-            .filter(|object| !wanted.contains(object.id()) && !object.is_terminating() && is_ours(object))
+            .filter(|object| !wanted.contains_key(object.id()) && !object.is_terminating() && is_ours(object))
             .map(|object| (*object).clone())
             .collect();
         let mut before = std::mem::take(&mut self.0);
-        for object in &desired {
-            let known = before.remove_entry(object.id());
+        for (id, object) in wanted {
+            let known = before.remove_entry(id);
             let pair = known.as_ref().map(|(_, pair)| pair);
-            let live = live.get(object.id()).copied();
+            let live = live.get(id).copied();
             if let Some(live) = plan.add(object, live, pair, &is_ours) {
-                let id = known.map_or_else(|| object.id().clone(), |(id, _)| id);
+                let id = known.map_or_else(|| id.clone(), |(id, _)| id);
                 let desired = object.clone();
                 self.0.insert(id, Pair { desired, live });
             }
@@ -145,15 +150,11 @@ impl Plan {
         };
         // What was settled was ours, and still is: it is the very same object.
         let is_settled = before.is_some_and(|pair| pair.live.is(live) && pair.desired == *desired);
-        if is_settled {
-            self.unchanged += 1;
-            return Some(live.clone());
-        }
-        if !is_ours(live) {
+        if !is_settled && !is_ours(live) {
             self.foreign.push(desired.id().clone());
-        } else if live.is_terminating() {
+        } else if !is_settled && live.is_terminating() {
             self.terminating.push(desired.id().clone());
-        } else if needs_apply(desired.value(), live.value()) {
+        } else if !is_settled && needs_apply(desired.value(), live.value()) {
             self.apply.push(Change {
                 desired: desired.clone(),
                 replaces: live.uid().map(str::to_owned),
@@ -182,30 +183,4 @@ impl Plan {
         ambiguous.sort();
         ambiguous.dedup();
     }
-}
-
-/// The first of each, without those that say the same again.
-fn distinct(desired: impl IntoIterator<Item = Object>, ambiguous: &mut Vec<ObjectId>) -> Vec<Object> {
-    let desired: Vec<Object> = desired.into_iter().collect();
-    let mut first: HashMap<&ObjectId, &Object> = HashMap::with_capacity(desired.len());
-    let mut again = Vec::new();
-    for (index, object) in desired.iter().enumerate() {
-        match first.entry(object.id()) {
-            Entry::Vacant(free) => drop(free.insert(object)),
-            Entry::Occupied(known) => {
-                again.push(index);
-                if *known.get() != object {
-                    ambiguous.push(object.id().clone());
-                }
-            }
-        }
-    }
-    if again.is_empty() {
-        return desired;
-    }
-    let mut again = again.into_iter().peekable();
-    let all = desired.into_iter().enumerate();
-    all.filter(|(index, _)| again.next_if_eq(index).is_none())
-        .map(|(_, object)| object)
-        .collect()
 }

@@ -78,7 +78,7 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     };
     let assessed = ctx.assess(&view);
-    let merged = report::merged(ctx, namespace);
+    let merged = report::merged(ctx, namespace, &assessed);
     let known = Known {
         arrived: &merged.arrived,
         now: now(),
