@@ -12,6 +12,10 @@ use crate::support::{
     Scratch, answered, hub_namespace, is_ready, lab, more_requests, service_address, text, tidy, uid,
 };
 
+/// Pods on nodes that a load balancer may send to: kubeadm labels a control plane beside workers so that none does.
+const ON_SERVING_NODES: &str = "      affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: node.kubernetes.io/exclude-from-external-load-balancers, operator: DoesNotExist}]}]}}}
+      containers:\n";
+
 /// A node that takes no new pods until this is dropped.
 struct Cordoned<'a>(&'a Cluster, String);
 
@@ -38,9 +42,8 @@ fn with_local_traffic_only_the_nodes_of_ready_pods_are_sent_to() {
         "  type: LoadBalancer\n",
         "  type: LoadBalancer\n  externalTrafficPolicy: Local\n",
     );
-    tenant
-        .apply(&(echo::deployment(ns, "web", 1) + &service))
-        .unwrap();
+    let pods = echo::deployment(ns, "web", 1).replace("      containers:\n", ON_SERVING_NODES);
+    tenant.apply(&(pods + &service)).unwrap();
     let url = format!("http://{}/", service_address(tenant, ns, "web"));
     answered(&url, None);
     let load_balancer = uid(tenant, &["service", "-n", ns, "web"]);
