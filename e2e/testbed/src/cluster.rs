@@ -13,8 +13,9 @@ use crate::progress::{Progress, eventually};
 use crate::site::Site;
 use crate::state::Cluster;
 
-/// Where kind's pods live; kind's default, the same in every cluster, as tenants' networks do overlap.
+/// Where kind's pods live; kind's defaults, the same in every cluster, as tenants' networks do overlap.
 const POD_SUBNET: &str = "10.244.0.0/16";
+const IPV6_POD_SUBNET: &str = "fd00:10:244::/56";
 const AUDIT_POLICY: &str = include_str!("../assets/audit-policy.yaml");
 /// Pods that start before kube-proxy has its rules would try the API server's address in vain for half a minute.
 const AWAIT_PROXY: &str = "tries=0\n\
@@ -50,16 +51,26 @@ impl NodeImage {
     }
 }
 
-/// Makes the cluster unless it stands with this size.
+/// What a cluster is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How many nodes.
+    pub size: usize,
+    /// IPv6 beside IPv4.
+    pub dual_stack: bool,
+}
+
+/// Makes the cluster unless it stands in this shape.
 pub fn ensure(
     site: &Site,
     progress: &Progress,
     recipe: &Recipe,
     name: &str,
-    size: usize,
+    shape: Shape,
     known: Option<&Cluster>,
 ) -> Result<Cluster> {
-    if let Some(known) = known.filter(|k| k.size == size)
+    let Shape { size, dual_stack } = shape;
+    if let Some(known) = known.filter(|k| k.size == size && k.dual_stack == dual_stack)
         && revive(site, progress, name, known)
     {
         if known.image != recipe.image.name() {
@@ -67,28 +78,42 @@ pub fn ensure(
                 "cluster {name} was made with another node image: `lab down` and `lab up` renew it"
             ));
         }
-        let nodes = nodes(site, name)?;
+        let (nodes, ipv6_nodes) = addresses(site, name, dual_stack)?;
         return Ok(Cluster {
             nodes,
+            ipv6_nodes,
             ..known.clone()
         });
     }
     delete(site, name)?;
     progress.stage(&format!("creating cluster {name} ({size} nodes)"), || {
-        create(site, recipe, name, size)
+        create(site, recipe, name, shape)
     })?;
-    let image = recipe.image.name().to_owned();
+    let (nodes, ipv6_nodes) = addresses(site, name, dual_stack)?;
     Ok(Cluster {
         size,
-        image,
-        nodes: nodes(site, name)?,
+        image: recipe.image.name().to_owned(),
+        nodes,
+        dual_stack,
+        ipv6_nodes,
         installed: BTreeMap::new(),
     })
 }
 
+type Addresses = BTreeMap<String, String>;
+
+/// The addresses of the running nodes, and those of the other family if the cluster has it.
+fn addresses(site: &Site, name: &str, dual_stack: bool) -> Result<(Addresses, Addresses)> {
+    let ipv6 = match dual_stack {
+        true => nodes(site, name, IPV6_ADDRESS)?,
+        false => Addresses::new(),
+    };
+    Ok((nodes(site, name, IPV4_ADDRESS)?, ipv6))
+}
+
 /// Whether a known cluster serves, started again where its nodes were stopped.
 fn revive(site: &Site, progress: &Progress, name: &str, known: &Cluster) -> bool {
-    let running = nodes(site, name).unwrap_or_default();
+    let running = nodes(site, name, IPV4_ADDRESS).unwrap_or_default();
     if !known.nodes.keys().all(|node| running.contains_key(node)) {
         progress.say(format!("cluster {name} has stopped nodes: starting them"));
         if !site.docker().arg("start").args(known.nodes.keys()).succeeds() {
@@ -111,8 +136,8 @@ fn revive(site: &Site, progress: &Progress, name: &str, known: &Cluster) -> bool
     .is_ok()
 }
 
-fn create(site: &Site, recipe: &Recipe, name: &str, size: usize) -> Result<()> {
-    let config = configuration(site, recipe, name, size)?;
+fn create(site: &Site, recipe: &Recipe, name: &str, shape: Shape) -> Result<()> {
+    let config = configuration(site, recipe, name, shape)?;
     let file = site.dir().file(&format!("{name}.kind.json"));
     fs::write(&file, config.to_string()).on("writing", &file)?;
     site.run("kind")
@@ -149,8 +174,12 @@ pub fn delete(site: &Site, name: &str) -> Result<()> {
         .run()
 }
 
-/// The running nodes of a cluster, with their addresses.
-pub fn nodes(site: &Site, name: &str) -> Result<BTreeMap<String, String>> {
+/// Docker's names for a container's addresses in a network.
+const IPV4_ADDRESS: &str = "IPAddress";
+const IPV6_ADDRESS: &str = "GlobalIPv6Address";
+
+/// The running nodes of a cluster, with their addresses of a family.
+fn nodes(site: &Site, name: &str, field: &str) -> Result<Addresses> {
     let list = site
         .docker()
         .args([
@@ -164,7 +193,7 @@ pub fn nodes(site: &Site, name: &str) -> Result<BTreeMap<String, String>> {
     let network = site.network();
     list.lines()
         .map(|node| {
-            let format = format!("{{{{(index .NetworkSettings.Networks {network:?}).IPAddress}}}}");
+            let format = format!("{{{{(index .NetworkSettings.Networks {network:?}).{field}}}}}");
             let address = site
                 .docker()
                 .args(["inspect", "--format", &format, node])
@@ -174,7 +203,8 @@ pub fn nodes(site: &Site, name: &str) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-fn configuration(site: &Site, recipe: &Recipe, name: &str, size: usize) -> Result<Value> {
+fn configuration(site: &Site, recipe: &Recipe, name: &str, shape: Shape) -> Result<Value> {
+    let Shape { size, dual_stack } = shape;
     let policy = audit_policy(site)?;
     let mut nodes = vec![json!({
         "role": "control-plane",
@@ -187,7 +217,8 @@ fn configuration(site: &Site, recipe: &Recipe, name: &str, size: usize) -> Resul
         "name": site.kind_name(name),
         "networking": {
             "apiServerAddress": "127.0.0.1",
-            "podSubnet": POD_SUBNET,
+            "ipFamily": if dual_stack { "dual" } else { "ipv4" },
+            "podSubnet": if dual_stack { format!("{POD_SUBNET},{IPV6_POD_SUBNET}") } else { POD_SUBNET.to_owned() },
             "disableDefaultCNI": matches!(recipe.image, NodeImage::Built(_)),
         },
         "kubeadmConfigPatches": kubeadm_patches(&recipe.host).iter().map(Value::to_string).collect::<Vec<_>>(),
@@ -243,10 +274,10 @@ pub fn connect(site: &Site, recipe: &Recipe, name: &str, cluster: &Cluster) -> R
         let subnets = pod_subnets(site, name, cluster)?;
         for (node, own) in &subnets {
             let others = subnets.iter().filter(|(other, _)| *other != node);
-            let routes = others
-                .filter_map(|(other, subnet)| Some((subnet.as_str(), cluster.nodes.get(other)?.as_str())));
-            site.in_node(node, &pod_network_script(own, &routes.collect::<Vec<_>>()))
-                .run()?;
+            let routes: Vec<_> = others
+                .flat_map(|(other, subnets)| routes_to(cluster, other, subnets))
+                .collect();
+            site.in_node(node, &pod_network_script(own, &routes)).run()?;
         }
     }
     // The taint is absent on single nodes and on a second run.
@@ -262,7 +293,29 @@ pub fn connect(site: &Site, recipe: &Recipe, name: &str, cluster: &Cluster) -> R
     Ok(())
 }
 
-fn pod_subnets(site: &Site, name: &str, cluster: &Cluster) -> Result<BTreeMap<String, String>> {
+/// A node's part of the pod network.
+#[derive(Debug, PartialEq, Eq)]
+struct PodSubnets {
+    ipv4: String,
+    ipv6: Option<String>,
+}
+
+/// Subnets and the addresses by which they are reached.
+fn routes_to<'a>(
+    cluster: &'a Cluster,
+    node: &str,
+    subnets: &'a PodSubnets,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let PodSubnets { ipv4, ipv6 } = subnets;
+    let ipv4 = Some(ipv4.as_str()).zip(cluster.nodes.get(node));
+    let ipv6 = ipv6.as_deref().zip(cluster.ipv6_nodes.get(node));
+    [ipv4, ipv6]
+        .into_iter()
+        .flatten()
+        .map(|(subnet, via)| (subnet, via.as_str()))
+}
+
+fn pod_subnets(site: &Site, name: &str, cluster: &Cluster) -> Result<BTreeMap<String, PodSubnets>> {
     let look = || {
         let text = site
             .kubectl(name)
@@ -285,16 +338,24 @@ fn pod_subnets(site: &Site, name: &str, cluster: &Cluster) -> Result<BTreeMap<St
     )
 }
 
-fn subnets_of(nodes: &str) -> Result<BTreeMap<String, String>> {
+fn subnets_of(nodes: &str) -> Result<BTreeMap<String, PodSubnets>> {
     let list: Value = parse("the node list", nodes)?;
     let items = list["items"]
         .as_array()
         .ok_or_else(|| malformed("the node list", "it has no items"))?;
     let pair = |node: &Value| {
-        Some((
-            node["metadata"]["name"].as_str()?.to_owned(),
-            node["spec"]["podCIDR"].as_str()?.to_owned(),
-        ))
+        let subnets = node["spec"]["podCIDRs"].as_array()?;
+        let of_family = |ipv6: bool| {
+            let mut subnets = subnets.iter().filter_map(Value::as_str);
+            subnets
+                .find(|subnet| subnet.contains(':') == ipv6)
+                .map(str::to_owned)
+        };
+        let subnets = PodSubnets {
+            ipv4: of_family(false)?,
+            ipv6: of_family(true),
+        };
+        Some((node["metadata"]["name"].as_str()?.to_owned(), subnets))
     };
     Ok(items.iter().filter_map(pair).collect())
 }
@@ -303,29 +364,42 @@ fn subnets_of(nodes: &str) -> Result<BTreeMap<String, String>> {
 ///
 /// A node forwards from the beginning: the `ptp` plugin would switch that on with the node's first pod, and until
 /// then its NodePorts would lead nowhere.
-fn pod_network_script(own: &str, routes: &[(&str, &str)]) -> String {
+fn pod_network_script(own: &PodSubnets, routes: &[(&str, &str)]) -> String {
+    let PodSubnets { ipv4, ipv6 } = own;
+    let ranges = [Some(ipv4), ipv6.as_ref()].into_iter().flatten();
+    let ranges: Vec<_> = ranges.map(|subnet| json!([{"subnet": subnet}])).collect();
+    let outside = ["0.0.0.0/0", "::/0"].iter().take(ranges.len());
+    let outside: Vec<_> = outside.map(|all| json!({"dst": all})).collect();
     let conflist = json!({
         "cniVersion": "1.0.0",
         "name": "lab",
         "plugins": [
             {"type": "ptp", "ipMasq": false, "ipam": {
                 "type": "host-local", "dataDir": "/run/cni-ipam-state",
-                "ranges": [[{"subnet": own}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+                "ranges": ranges, "routes": outside}},
             {"type": "portmap", "capabilities": {"portMappings": true}},
         ],
     });
-    let rule = format!("POSTROUTING -s {own} ! -d {POD_SUBNET} -m comment --comment lab-pods -j MASQUERADE");
     let mut script = format!(
         "{AWAIT_PROXY}\
          echo 1 > /proc/sys/net/ipv4/ip_forward\n\
          printf '%s' '{conflist}' > /etc/cni/net.d/.10-lab.conflist\n\
-         mv /etc/cni/net.d/.10-lab.conflist /etc/cni/net.d/10-lab.conflist\n\
-         iptables -w -t nat -C {rule} 2>/dev/null || iptables -w -t nat -A {rule}\n"
+         mv /etc/cni/net.d/.10-lab.conflist /etc/cni/net.d/10-lab.conflist\n"
     );
+    script += &masquerade("iptables", ipv4, POD_SUBNET);
+    if let Some(ipv6) = ipv6 {
+        script += "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n";
+        script += &masquerade("ip6tables", ipv6, IPV6_POD_SUBNET);
+    }
     for (subnet, via) in routes {
         script += &format!("ip route replace {subnet} via {via}\n");
     }
     script
+}
+
+fn masquerade(iptables: &str, own: &str, all: &str) -> String {
+    let rule = format!("POSTROUTING -s {own} ! -d {all} -m comment --comment lab-pods -j MASQUERADE");
+    format!("{iptables} -w -t nat -C {rule} 2>/dev/null || {iptables} -w -t nat -A {rule}\n")
 }
 
 /// Waits until the nodes and the cluster's own workloads are ready.
@@ -354,21 +428,45 @@ mod tests {
 
     #[test]
     fn the_network_script_has_a_route_to_every_other_node() {
+        let own = PodSubnets {
+            ipv4: "10.244.1.0/24".to_owned(),
+            ipv6: None,
+        };
         let script = pod_network_script(
-            "10.244.1.0/24",
+            &own,
             &[("10.244.0.0/24", "10.70.0.2"), ("10.244.2.0/24", "10.70.0.4")],
         );
         assert!(script.contains("echo 1 > /proc/sys/net/ipv4/ip_forward\n"));
         assert!(script.contains("ip route replace 10.244.0.0/24 via 10.70.0.2\n"));
         assert!(script.contains(r#""subnet":"10.244.1.0/24""#) && script.contains("! -d 10.244.0.0/16"));
+        assert!(!script.contains("ip6tables"));
+    }
+
+    #[test]
+    fn a_node_of_both_families_gives_its_pods_an_address_of_each() {
+        let own = PodSubnets {
+            ipv4: "10.244.0.0/24".to_owned(),
+            ipv6: Some("fd00:10:244::/64".to_owned()),
+        };
+        let script = pod_network_script(&own, &[]);
+        let ranges = r#""ranges":[[{"subnet":"10.244.0.0/24"}],[{"subnet":"fd00:10:244::/64"}]]"#;
+        assert!(script.contains(ranges), "{script}");
+        assert!(script.contains(r#""routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]"#));
+        assert!(
+            script.contains("ip6tables -w -t nat -A POSTROUTING -s fd00:10:244::/64 ! -d fd00:10:244::/56")
+        );
     }
 
     #[test]
     fn subnets_are_read_from_the_node_list() -> Result<()> {
-        let list = r#"{"items":[{"metadata":{"name":"a"},"spec":{"podCIDR":"10.244.0.0/24"}},{"metadata":{"name":"b"},"spec":{}}]}"#;
+        let list = r#"{"items":[{"metadata":{"name":"a"},"spec":{"podCIDRs":["10.244.0.0/24","fd00:10:244::/64"]}},{"metadata":{"name":"b"},"spec":{}}]}"#;
+        let subnets = PodSubnets {
+            ipv4: "10.244.0.0/24".to_owned(),
+            ipv6: Some("fd00:10:244::/64".to_owned()),
+        };
         assert_eq!(
             subnets_of(list)?.into_iter().collect::<Vec<_>>(),
-            [("a".to_owned(), "10.244.0.0/24".to_owned())]
+            [("a".to_owned(), subnets)]
         );
         Ok(())
     }
@@ -379,6 +477,7 @@ mod tests {
             root: true,
             cgroup_v2,
             sys_resource: true,
+            ipv6: true,
             docker: None,
         };
         assert!(kubeadm_patches(&host(true))[0].get("failCgroupV1").is_none());

@@ -11,6 +11,8 @@ use crate::state::{State, StateDir};
 pub const LAB: &str = "KUBELB_LAB";
 /// The LoadBalancer pool, in CIDR notation.
 pub const POOL: &str = "KUBELB_LB_POOL";
+/// The LoadBalancer pool of IPv6 addresses, if the lab's network has IPv6.
+pub const IPV6_POOL: &str = "KUBELB_LB_IPV6_POOL";
 /// The hub's API server as tenants reach it.
 pub const HUB_SERVER: &str = "KUBELB_HUB_INTERNAL_SERVER";
 
@@ -32,9 +34,10 @@ fn upper(cluster: &str) -> String {
 pub fn variables(state: &State, dir: &StateDir, cluster: &str) -> Result<BTreeMap<String, String>> {
     let site = Site::of(state, dir);
     let file = |cluster: &str| dir.kubeconfig(cluster).display().to_string();
+    let carved = range::carve(state.range)?;
     let mut variables = BTreeMap::from([
         (LAB.to_owned(), state.name.clone()),
-        (POOL.to_owned(), range::carve(state.range)?.pool.to_string()),
+        (POOL.to_owned(), carved.pool.to_string()),
         ("KUBECONFIG".to_owned(), file(cluster)),
         ("KIND_EXPERIMENTAL_DOCKER_NETWORK".to_owned(), site.network()),
         (
@@ -42,12 +45,17 @@ pub fn variables(state: &State, dir: &StateDir, cluster: &str) -> Result<BTreeMa
             site.search_path().to_string_lossy().into_owned(),
         ),
     ]);
+    if state.ipv6 {
+        variables.insert(IPV6_POOL.to_owned(), carved.ipv6.pool.to_string());
+    }
     if let Some(host) = site.docker_host() {
         variables.insert("DOCKER_HOST".to_owned(), host.to_owned());
     }
     for (name, known) in &state.clusters {
         variables.insert(kubeconfig_variable(name), file(name));
-        let addresses: Vec<_> = known.nodes.values().map(|ip| format!("{ip}/32")).collect();
+        let ipv4 = known.nodes.values().map(|ip| format!("{ip}/32"));
+        let ipv6 = known.ipv6_nodes.values().map(|ip| format!("{ip}/128"));
+        let addresses: Vec<_> = ipv4.chain(ipv6).collect();
         variables.insert(nodes_variable(name), addresses.join(","));
     }
     let hub = state

@@ -20,6 +20,8 @@ pub struct Host {
     pub cgroup_v2: bool,
     /// Whether CAP_SYS_RESOURCE is ours to give to containers.
     pub sys_resource: bool,
+    /// Whether the kernel speaks IPv6.
+    pub ipv6: bool,
     /// The version of the Docker daemon that answers, if one does.
     pub docker: Option<String>,
 }
@@ -32,6 +34,7 @@ impl Host {
             root: is_root(),
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             sys_resource: has_capability(&status, SYS_RESOURCE),
+            ipv6: Path::new("/proc/net/if_inet6").exists(),
             docker: docker_version(),
         }
     }

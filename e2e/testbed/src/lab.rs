@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use crate::command::Run;
-use crate::environment::{HUB_SERVER, LAB, POOL, kubeconfig_variable, nodes_variable};
+use crate::environment::{HUB_SERVER, IPV6_POOL, LAB, POOL, kubeconfig_variable, nodes_variable};
 use crate::error::{Error, Result, malformed};
 
 /// The lab that this process runs in.
@@ -32,6 +32,11 @@ impl Lab {
     /// Where LoadBalancer Services of the hub get addresses.
     pub fn pool(&self) -> Ipv4Net {
         self.pool
+    }
+
+    /// Whether clusters of the lab may have IPv6 beside IPv4.
+    pub fn has_ipv6(&self) -> bool {
+        env::var_os(IPV6_POOL).is_some()
     }
 
     /// The hub's API server as tenants reach it.

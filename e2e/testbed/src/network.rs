@@ -10,20 +10,26 @@ use crate::site::Site;
 /// The label by which our networks are known.
 const LABEL: &str = "kubelb.lab";
 
-/// Makes the network unless it is there. Containers get addresses outside the pool.
-pub fn ensure(site: &Site, carved: &Carved) -> Result<()> {
+/// Makes the network unless it is there. Containers get addresses outside the pools.
+pub fn ensure(site: &Site, carved: &Carved, ipv6: bool) -> Result<()> {
     let name = site.network();
     if site.docker().args(["network", "inspect", &name]).succeeds() {
         return Ok(());
     }
-    site.docker()
+    let mut create = site
+        .docker()
         .args(["network", "create", "--driver", "bridge", "--label", LABEL])
         .args(["--opt", "com.docker.network.bridge.enable_ip_masquerade=true"])
         .arg(format!("--subnet={}", carved.subnet))
         .arg(format!("--ip-range={}", carved.nodes))
-        .arg(format!("--gateway={}", carved.gateway))
-        .arg(&name)
-        .run()
+        .arg(format!("--gateway={}", carved.gateway));
+    if ipv6 {
+        create = create
+            .arg("--ipv6")
+            .arg(format!("--subnet={}", carved.ipv6.subnet))
+            .arg(format!("--gateway={}", carved.ipv6.gateway));
+    }
+    create.arg(&name).run()
 }
 
 /// Removes the network.
@@ -55,4 +61,17 @@ pub fn announce_pool(site: &Site, carved: &Carved) -> Result<()> {
         pool = carved.pool
     );
     site.in_node(&site.control_plane("hub"), &script).run()
+}
+
+/// The same for IPv6: the lab routes the pool to the hub's node, which has this address.
+pub fn announce_ipv6_pool(site: &Site, carved: &Carved, hub: &str) -> Result<()> {
+    let pool = carved.ipv6.pool;
+    let script = format!(
+        "ip -6 route replace local {pool} dev lo\n\
+         ip6tables -w -C INPUT -d {pool} -j REJECT 2>/dev/null || ip6tables -w -A INPUT -d {pool} -j REJECT"
+    );
+    site.in_node(&site.control_plane("hub"), &script).run()?;
+    site.run("ip")
+        .args(["-6", "route", "replace", &pool.to_string(), "via", hub])
+        .run()
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::cache::file_digest;
@@ -19,7 +19,7 @@ const NAMESPACE: &str = "kubelb-lab";
 const NAME: &str = "address-pool";
 
 /// Installs it, and waits until it runs.
-pub fn install(site: &Site, progress: &Progress, hub: &Cluster, pool: Ipv4Net) -> Result<()> {
+pub fn install(site: &Site, progress: &Progress, hub: &Cluster, pools: &[IpNet]) -> Result<()> {
     let program = env::current_exe().doing(|| "finding this program".to_owned())?;
     let digest = file_digest(&program)?;
     let name = format!("docker.io/kubelb/lab:{}", &digest[..16]);
@@ -36,7 +36,7 @@ pub fn install(site: &Site, progress: &Progress, hub: &Cluster, pool: Ipv4Net) -
     ];
     site.kubectl("hub")
         .args(apply)
-        .stdin(manifest(&name, pool).to_string())
+        .stdin(manifest(&name, pools).to_string())
         .run()?;
     let wait = [
         "-n",
@@ -53,13 +53,13 @@ pub fn install(site: &Site, progress: &Progress, hub: &Cluster, pool: Ipv4Net) -
 }
 
 /// What identifies an installation's content.
-pub fn mark(pool: Ipv4Net) -> Result<String> {
+pub fn mark(pools: &[IpNet]) -> Result<String> {
     let program = env::current_exe().doing(|| "finding this program".to_owned())?;
     let modified = program
         .metadata()
         .and_then(|m| m.modified())
         .on("looking at", &program)?;
-    Ok(format!("{modified:?} {}", manifest("", pool)))
+    Ok(format!("{modified:?} {}", manifest("", pools)))
 }
 
 fn make(program: &Path, name: &str, out: &Path) -> Result<()> {
@@ -69,7 +69,11 @@ fn make(program: &Path, name: &str, out: &Path) -> Result<()> {
         .write(out)
 }
 
-fn manifest(image: &str, pool: Ipv4Net) -> Value {
+fn manifest(image: &str, pools: &[IpNet]) -> Value {
+    let of_pools = pools.iter().map(|pool| format!("--pool={pool}"));
+    let arguments: Vec<_> = std::iter::once("address-pool".to_owned())
+        .chain(of_pools)
+        .collect();
     let meta = json!({"name": NAME, "namespace": NAMESPACE});
     let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "kubelb-lab-address-pool"});
     let rules = json!([
@@ -82,7 +86,7 @@ fn manifest(image: &str, pool: Ipv4Net) -> Value {
         "terminationGracePeriodSeconds": 1,
         "containers": [{
             "name": NAME, "image": image, "imagePullPolicy": "IfNotPresent",
-            "args": ["address-pool", "--pool", pool.to_string()],
+            "args": arguments,
             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
         }],
     });

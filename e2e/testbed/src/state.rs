@@ -37,6 +37,12 @@ pub struct Cluster {
     pub image: String,
     /// Its nodes, by name, with their addresses.
     pub nodes: BTreeMap<String, String>,
+    /// Whether it was made with both address families.
+    #[serde(default)]
+    pub dual_stack: bool,
+    /// The IPv6 addresses of its nodes, by name, if it has both families.
+    #[serde(default)]
+    pub ipv6_nodes: BTreeMap<String, String>,
     /// Content marks of what was installed in it, by part.
     pub installed: BTreeMap<String, String>,
 }
@@ -48,6 +54,9 @@ pub struct State {
     pub name: String,
     /// Its address range.
     pub range: ipnet::Ipv4Net,
+    /// Whether its network has IPv6 too.
+    #[serde(default)]
+    pub ipv6: bool,
     /// Its Docker daemon.
     pub docker: Docker,
     /// Folders of tools for PATH.

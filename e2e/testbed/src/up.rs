@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::base_root;
 use crate::cache::Cache;
-use crate::cluster::{self, NodeImage, Recipe};
+use crate::cluster::{self, NodeImage, Recipe, Shape};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::progress::Progress;
@@ -40,8 +40,8 @@ pub struct Wish {
     pub name: String,
     /// Its address range, unless the name decides.
     pub range: Option<Ipv4Net>,
-    /// Its clusters and how many nodes each has; the hub is among them.
-    pub clusters: Vec<(String, usize)>,
+    /// Its clusters and what each is made with; the hub is among them.
+    pub clusters: Vec<(String, Shape)>,
     /// Which Docker daemon to use.
     pub daemon: Daemon,
     /// The published node image, for a Docker daemon that can have it.
@@ -73,7 +73,7 @@ pub fn up(wish: &Wish, progress: &Progress) -> Result<State> {
         }
     };
     let site = Site::of(&state, &dir);
-    network::ensure(&site, &carved)?;
+    network::ensure(&site, &carved, state.ipv6)?;
     let work = Work {
         site,
         cache,
@@ -82,9 +82,10 @@ pub fn up(wish: &Wish, progress: &Progress) -> Result<State> {
         common,
         carved,
     };
+    let wished = possible(&wish.clusters, state.ipv6, progress);
     let shared = Mutex::new(state);
-    work.remove_unwished(&wish.clusters, &shared)?;
-    work.clusters(&wish.clusters, &shared)?;
+    work.remove_unwished(&wished, &shared)?;
+    work.clusters(&wished, &shared)?;
     let state = unlock(&shared).clone();
     progress.say(format!(
         "lab {} is up: hub and {} tenants",
@@ -92,6 +93,21 @@ pub fn up(wish: &Wish, progress: &Progress) -> Result<State> {
         state.clusters.len().saturating_sub(1)
     ));
     Ok(state)
+}
+
+/// The clusters as they can be had: of both families only where the lab's network has both.
+fn possible(wished: &[(String, Shape)], ipv6: bool, progress: &Progress) -> Vec<(String, Shape)> {
+    if !ipv6 && wished.iter().any(|(_, shape)| shape.dual_stack) {
+        progress.say("this lab has no IPv6: its clusters have one address family");
+    }
+    let of_families = |shape: Shape| Shape {
+        dual_stack: shape.dual_stack && ipv6,
+        ..shape
+    };
+    let shapes = wished.iter();
+    shapes
+        .map(|(name, shape)| (name.clone(), of_families(*shape)))
+        .collect()
 }
 
 /// A lab's addresses are chosen when it is made.
@@ -114,6 +130,8 @@ fn fresh(wish: &Wish, host: &Host, progress: &Progress) -> Result<State> {
     Ok(State {
         name: wish.name.clone(),
         range,
+        // What routes IPv6 to the pool is the namespace of our own daemon.
+        ipv6: host.ipv6 && matches!(docker, Docker::Own { .. }),
         docker,
         tools: Vec::new(),
         clusters: BTreeMap::new(),
@@ -185,7 +203,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Clusters of an earlier run that are not wished for any more.
-    fn remove_unwished(&self, wished: &[(String, usize)], shared: &Mutex<State>) -> Result<()> {
+    fn remove_unwished(&self, wished: &[(String, Shape)], shared: &Mutex<State>) -> Result<()> {
         let known: Vec<String> = unlock(shared).clusters.keys().cloned().collect();
         for name in known.iter().filter(|name| wished.iter().all(|(w, _)| w != *name)) {
             self.progress.stage(&format!("removing cluster {name}"), || {
@@ -197,25 +215,25 @@ impl Work<'_> {
     }
 
     /// All clusters at once: most of the time each of them waits.
-    fn clusters(&self, wished: &[(String, usize)], shared: &Mutex<State>) -> Result<()> {
+    fn clusters(&self, wished: &[(String, Shape)], shared: &Mutex<State>) -> Result<()> {
         std::thread::scope(|scope| {
             let running: Vec<_> = wished
                 .iter()
-                .map(|(name, size)| scope.spawn(|| self.cluster(name, *size, shared)))
+                .map(|(name, shape)| scope.spawn(|| self.cluster(name, *shape, shared)))
                 .collect();
             let results: Vec<_> = running.into_iter().map(|thread| joined(thread.join())).collect();
             results.into_iter().collect()
         })
     }
 
-    fn cluster(&self, name: &str, size: usize, shared: &Mutex<State>) -> Result<()> {
+    fn cluster(&self, name: &str, shape: Shape, shared: &Mutex<State>) -> Result<()> {
         let known = unlock(shared).clusters.get(name).cloned();
         let cluster = cluster::ensure(
             &self.site,
             self.progress,
             &self.recipe,
             name,
-            size,
+            shape,
             known.as_ref(),
         )?;
         self.change(shared, |state| {
@@ -240,9 +258,13 @@ impl Work<'_> {
 
     fn hub(&self, cluster: &Cluster, shared: &Mutex<State>) -> Result<()> {
         network::announce_pool(&self.site, &self.carved)?;
-        let pool = self.carved.pool;
-        self.part(shared, "hub", "address-pool", pool_install::mark(pool)?, || {
-            pool_install::install(&self.site, self.progress, cluster, pool)
+        let mut pools = vec![IpNet::from(self.carved.pool)];
+        if let Some(node) = cluster.ipv6_nodes.get(&self.site.control_plane("hub")) {
+            network::announce_ipv6_pool(&self.site, &self.carved, node)?;
+            pools.push(self.carved.ipv6.pool.into());
+        }
+        self.part(shared, "hub", "address-pool", pool_install::mark(&pools)?, || {
+            pool_install::install(&self.site, self.progress, cluster, &pools)
         })?;
         let mark = envoy_gateway::mark(&self.common);
         self.part(shared, "hub", "envoy-gateway", mark, || {

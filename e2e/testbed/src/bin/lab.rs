@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use testbed::cache::Cache;
+use testbed::cluster::Shape;
 use testbed::command::Run;
 use testbed::host::Host;
 use testbed::image::Image;
@@ -87,9 +88,9 @@ enum Command {
     /// Serve the address pool; runs inside the hub.
     #[command(hide = true)]
     AddressPool {
-        /// The pool.
-        #[arg(long)]
-        pool: Ipv4Net,
+        /// A pool; each family can have one.
+        #[arg(long = "pool", required = true)]
+        pools: Vec<IpNet>,
     },
 }
 
@@ -103,6 +104,9 @@ struct UpArgs {
     /// How many workers tenant-a has beside its control plane, which takes pods too.
     #[arg(long, default_value_t = 2)]
     tenant_a_workers: usize,
+    /// Clusters with IPv6 beside IPv4, if the lab can have it.
+    #[arg(long, value_delimiter = ',', default_value = "hub,tenant-b")]
+    dual_stack: Vec<String>,
     /// The address range: a /18 or more.
     #[arg(long)]
     range: Option<Ipv4Net>,
@@ -170,7 +174,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor => print_machine(),
         Command::Audit(of) => print_audit(&of),
         Command::Logs { lab, to } => collect_logs(&lab.name, &to),
-        Command::AddressPool { pool } => serve_pool(pool),
+        Command::AddressPool { pools } => serve_pools(&pools),
     }
 }
 
@@ -183,12 +187,15 @@ fn bring_up(args: &UpArgs, progress: &Progress) -> anyhow::Result<()> {
             1
         }
     };
-    let tenants = args
-        .tenants
-        .iter()
-        .filter(|t| !t.is_empty())
-        .map(|t| (format!("tenant-{t}"), size(t)));
-    let clusters = std::iter::once(("hub".to_owned(), 1)).chain(tenants).collect();
+    let shaped = |name: String, size: usize| {
+        let dual_stack = args.dual_stack.contains(&name);
+        (name, Shape { size, dual_stack })
+    };
+    let tenants = args.tenants.iter().filter(|t| !t.is_empty());
+    let tenants = tenants.map(|t| shaped(format!("tenant-{t}"), size(t)));
+    let clusters = std::iter::once(shaped("hub".to_owned(), 1))
+        .chain(tenants)
+        .collect();
     let daemon = match args.docker {
         DaemonArg::Auto => Daemon::Auto,
         DaemonArg::Own => Daemon::Own,
@@ -327,6 +334,10 @@ fn print_machine() -> anyhow::Result<()> {
         }
     );
     println!(
+        "IPv6:              {}",
+        if host.ipv6 { "there" } else { "missing" }
+    );
+    println!(
         "Docker daemon:     {}",
         host.docker.as_deref().unwrap_or("none answers")
     );
@@ -368,9 +379,9 @@ fn collect_logs(name: &str, to: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve_pool(pool: Ipv4Net) -> anyhow::Result<()> {
+fn serve_pools(pools: &[IpNet]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(address_pool::serve(pool))?)
+    Ok(runtime.block_on(address_pool::serve(pools))?)
 }

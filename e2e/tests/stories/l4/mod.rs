@@ -4,6 +4,7 @@ mod affinity;
 mod bad_input;
 mod basic;
 mod delete;
+mod families;
 mod hostnames;
 mod local_traffic;
 mod nodes;
