@@ -14,6 +14,9 @@ use crate::statistics::Percentiles;
 /// Rest before each route of [`Series::Rested`].
 const REST: Duration = Duration::from_millis(700);
 
+/// So many routes that were not served, and none that was: the way does not work, and each more would take a minute.
+const GIVEN_UP: usize = 3;
+
 /// What the routes of a run have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Series {
@@ -188,7 +191,14 @@ impl<'a> Runner<'a> {
                 self.samples.push(milliseconds);
                 self.watch.served(index + 1);
             }
-            None => self.never_served += 1,
+            None => {
+                self.never_served += 1;
+                anyhow::ensure!(
+                    self.never_served < GIVEN_UP || !self.samples.is_empty(),
+                    "{}: none of the first {GIVEN_UP} routes was served",
+                    self.side.name
+                );
+            }
         }
         Ok(sample)
     }

@@ -94,7 +94,8 @@ async fn carry(scene: Scene) -> Result<()> {
     each(tenant, NAMESPACE, &gateway_api("HTTPRoute"), move |route| {
         let hub = scene.raw.client.clone();
         async move {
-            let name = route.metadata.name.clone().unwrap_or_default();
+            // The namespace on the hub has routes of the same names that were made there directly.
+            let name = format!("{NAME}-{}", route.metadata.name.clone().unwrap_or_default());
             let resource = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
                 "metadata": {"name": name}, "spec": route.data["spec"]});
             let object = json!({"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "Route",
