@@ -11,7 +11,9 @@ use std::ops::RangeInclusive;
 
 use api::meta;
 use api::names::PortNumber;
-use api::v1alpha1::{BackendDecision, Protocol, Route, ServiceBackend, route_condition as condition};
+use api::v1alpha1::{
+    BackendDecision, IpFamily, Protocol, Route, ServiceBackend, route_condition as condition,
+};
 use serde_json::{Value, json};
 
 use crate::endpoints::AddressPool;
@@ -171,6 +173,7 @@ fn check(service: &ServiceBackend, terms: &Terms<'_>) -> Result<(), Problem> {
         protocol,
         app_protocol,
         node_port,
+        ip_families: _,
         tls: _,
     } = service;
     if !node_ports.contains(&node_port.get()) {
@@ -264,20 +267,15 @@ impl BackendPlan<'_> {
 
     /// Its EndpointSlices: one for each address family that has addresses, more beyond the size limit.
     fn endpoint_slices(&self, tenant: &str, namespace: &str) -> Vec<HubObject> {
-        let AddressPool {
-            v4,
-            v6,
-            problems: _,
-            refused: _,
-        } = self.pool;
-        let v4: Vec<String> = v4.iter().map(ToString::to_string).collect();
-        let v6: Vec<String> = v6.iter().map(ToString::to_string).collect();
-        let slices = [("IPv4", "ipv4", v4), ("IPv6", "ipv6", v6)];
         let mut objects = Vec::new();
-        for (family, suffix, addresses) in &slices {
+        for (family, addresses) in self.pool.answering(&self.service.ip_families) {
+            let suffix = match family {
+                IpFamily::IPv4 => "ipv4",
+                IpFamily::IPv6 => "ipv6",
+            };
             for (index, chunk) in addresses.chunks(MAX_ENDPOINTS).enumerate() {
                 let name = names::endpoint_slice(&self.name, suffix, index);
-                objects.push(self.endpoint_slice(tenant, namespace, name, family, chunk));
+                objects.push(self.endpoint_slice(tenant, namespace, name, family.as_str(), chunk));
             }
         }
         objects

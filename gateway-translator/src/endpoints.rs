@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use api::endpoint_policy::EndpointPolicy;
 use api::meta;
-use api::v1alpha1::{Addresses, EndpointAddress, Route, route_condition as condition};
+use api::v1alpha1::{Addresses, EndpointAddress, IpFamily, Route, route_condition as condition};
 
 use crate::backend::EndpointSource;
 use crate::verdict::Problem;
@@ -51,6 +51,22 @@ impl AddressPool {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// Addresses by family, of those that a Service answers at: NodePorts answer only on addresses of their Service's own
+    /// families. One address of a node is enough, so it is the first family that any node has; all where nothing is said.
+    pub(crate) fn answering(&self, families: &[IpFamily]) -> Vec<(IpFamily, Vec<String>)> {
+        let v4: Vec<String> = self.v4.iter().map(ToString::to_string).collect();
+        let v6: Vec<String> = self.v6.iter().map(ToString::to_string).collect();
+        let mut all = vec![(IpFamily::IPv4, v4), (IpFamily::IPv6, v6)];
+        all.retain(|(_, addresses)| !addresses.is_empty());
+        if families.is_empty() {
+            return all;
+        }
+        let has = |family: &&IpFamily| all.iter().any(|(of, _)| of == *family);
+        let first = families.iter().find(has).copied();
+        all.retain(|(of, _)| Some(*of) == first);
+        all
     }
 
     fn add_object(&mut self, name: &str, addresses: &BTreeMap<&str, &Addresses>, policy: &EndpointPolicy) {

@@ -286,12 +286,27 @@ fn backend_plans<'a>(drafts: &mut [Entry<'a>], pools: &'a Pools<'a>) -> Vec<Back
                     service.port, service.namespace, service.name
                 )));
             }
+            problems.extend(unreachable(service, pool));
         }
     }
     chosen
         .into_iter()
         .map(|(name, (service, pool))| BackendPlan { name, service, pool })
         .collect()
+}
+
+/// A Service that answers at no address that nodes have.
+fn unreachable(service: &ServiceBackend, pool: &AddressPool) -> Option<Problem> {
+    if pool.is_empty() || !pool.answering(&service.ip_families).is_empty() {
+        return None;
+    }
+    let families: Vec<_> = service.ip_families.iter().map(|family| family.as_str()).collect();
+    Some(Problem::unsupported(format!(
+        "Service {}/{} answers at {} alone, and no node has an address of it.",
+        service.namespace,
+        service.name,
+        families.join(" and ")
+    )))
 }
 
 /// The objects that belong to each Route alone.

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BackendTls, EndpointSet, Protocol, RawObject};
+use super::{BackendTls, EndpointSet, IpFamily, Protocol, RawObject};
 use crate::names::PortNumber;
 
 /// An L7 object of a tenant on its way to the hub, named by the object's UID.
@@ -276,6 +276,11 @@ pub struct ServiceBackend {
     pub app_protocol: Option<String>,
     /// Port on the tenant's nodes. Must lie within the hub's allowed NodePort range.
     pub node_port: PortNumber,
+    /// Address families that this port answers at, in the Service's order. Node addresses of the first that any node has
+    /// are sent to. Without any: all node addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub ip_families: Vec<IpFamily>,
     /// TLS between Envoy and the backend, from a BackendTLSPolicy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,

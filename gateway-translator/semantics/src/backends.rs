@@ -382,6 +382,7 @@ fn reach(index: &Index, exposure: Exposure, found: &Found) -> Result<Way, Proble
             protocol: transport,
             app_protocol: port.app_protocol.clone(),
             node_port,
+            ip_families: answering.map(shadow::ip_families).unwrap_or_default(),
             tls: None,
         });
     }

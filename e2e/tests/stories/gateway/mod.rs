@@ -3,6 +3,7 @@
 mod bad_input;
 mod class;
 mod delete;
+mod families;
 mod grpc;
 mod http;
 mod names;
