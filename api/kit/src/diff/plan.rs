@@ -37,6 +37,44 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.apply.is_empty() && self.delete.is_empty()
     }
+
+    /// Whether all that is wanted is there, and nothing else that is ours: there is nothing to do and nothing to say.
+    pub fn is_settled(&self) -> bool {
+        let Self {
+            apply,
+            delete,
+            foreign,
+            terminating,
+            ambiguous,
+            unchanged: _,
+        } = self;
+        apply.is_empty()
+            && delete.is_empty()
+            && foreign.is_empty()
+            && terminating.is_empty()
+            && ambiguous.is_empty()
+    }
+
+    /// This plan and one over other objects.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        let Self {
+            apply,
+            delete,
+            foreign,
+            terminating,
+            ambiguous,
+            unchanged,
+        } = other;
+        self.apply.extend(apply);
+        self.delete.extend(delete);
+        self.foreign.extend(foreign);
+        self.terminating.extend(terminating);
+        self.ambiguous.extend(ambiguous);
+        self.unchanged += unchanged;
+        self.sort();
+        self
+    }
 }
 
 /// As much of a plan as one run should do, so that what comes meanwhile does not wait for all of it.

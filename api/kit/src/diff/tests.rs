@@ -192,6 +192,19 @@ fn two_wishes_for_one_name_keep_the_first_and_name_the_clash() {
     assert_eq!(names(&plan.ambiguous), ["a"]);
 }
 
+#[test]
+fn plans_over_parts_of_the_objects_come_to_the_plan_over_all() {
+    let (same, gone) = (service("d", json!({})), service("b", json!({})));
+    let world = [live(&same, "u-d"), live(&gone, "u-b")];
+    let wanted = [service("a", json!({})), service("c", json!({})), same];
+    let whole = plan(wanted.clone(), &world, ours);
+    let [a, c, d] = wanted;
+    let part = plan([c, d], &world[..1], ours).join(plan([a], &world[1..], ours));
+    assert_eq!(part, whole);
+    assert!(!whole.is_settled());
+    assert!(plan([service("d", json!({}))], &world[..1], ours).is_settled());
+}
+
 fn portion_of(desired: &[&str], world: &[Object], refused: &[&str]) -> (Vec<String>, Vec<String>, usize) {
     let desired = desired
         .iter()

@@ -7,7 +7,7 @@ use api::meta;
 use api::v1alpha1::load_balancer_condition as reason;
 use controller_kit::ReconcileError;
 use controller_kit::apply::{ApplyError, Report};
-use controller_kit::diff::Portion;
+use controller_kit::diff::{Plan, Portion};
 use controller_kit::object::{Object, ObjectError, ObjectId};
 use controller_kit::watch;
 use futures::future::join_all;
@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
 
 use super::assess::View;
-use super::memory::{Made, Memory};
+use super::memory::{Calm, Made, Memory};
 use super::plan::Desired;
 use super::status::Refusal;
 use crate::build::envoy::{self, Fleet, FleetObjects};
@@ -71,12 +71,14 @@ pub async fn run(
     memory: &mut Memory,
 ) -> Result<Applied, Error> {
     let Certificates { due, kept } = certificates(ctx, view, desired)?;
-    let mut objects = objects(ctx, view, desired, memory)?;
+    let mut others = others(ctx, view, desired)?;
     for certificate in &due {
-        objects.push(Object::typed(certificate)?);
+        others.push(Object::typed(certificate)?);
     }
+    let (of_https, others): (Vec<_>, Vec<_>) = others.into_iter().partition(is_service);
+    let services = plan_services(ctx, view, desired, of_https, memory)?;
     let live = live(ctx, view, &kept)?;
-    let plan = memory.settled.plan(objects, &live, made_for(&view.tenant));
+    let plan = services.join(memory.settled.plan(others, &live, made_for(&view.tenant)));
     let Portion { plan, left } = memory.portion(plan, desired);
     let foreign = plan.foreign.clone();
     // A LoadBalancer that cannot be read looks as if it were gone.
@@ -113,17 +115,49 @@ async fn await_recorded(ctx: &Context, written: &[Object]) {
     watch::await_shown(join_all(shown)).await;
 }
 
-/// Everything that shall be there but certificates.
-fn objects(ctx: &Context, view: &View, desired: &Desired, memory: &mut Memory) -> Result<Vec<Object>, Error> {
-    let services: Vec<_> = desired
+fn is_service(object: &Object) -> bool {
+    object.id().kind == "Service"
+}
+
+/// Compares the hub Services. There is one for each LoadBalancer, and all but the changed ones are the very same as
+/// before: where that is so on both sides, there is nothing to compare.
+fn plan_services(
+    ctx: &Context,
+    view: &View,
+    desired: &Desired,
+    of_https: Vec<Object>,
+    memory: &mut Memory,
+) -> Result<Plan, Error> {
+    let stores = &ctx.stores;
+    let live = stores.services.in_namespace(&view.namespace);
+    if of_https.is_empty() && memory.calm.is(&desired.services, &live) {
+        return Ok(Plan::default());
+    }
+    let made: Vec<_> = desired
         .services
         .iter()
         .map(|service| Made(Arc::clone(service)))
         .collect();
-    let mut objects = memory.services.render(
-        services.iter().map(|made| (made.0.name_any(), made)),
+    let mut wanted = memory.services.render(
+        made.iter().map(|made| (made.0.name_any(), made)),
         |_, Made(service)| Object::typed(service.as_ref()),
     )?;
+    let is_calm = of_https.is_empty();
+    wanted.extend(of_https);
+    let mut there = stores.services.objects_in(&view.namespace)?;
+    there.retain(is_ours);
+    let settled = &mut memory.settled_services;
+    let plan = settled.plan(wanted, &there, made_for(&view.tenant));
+    memory.calm = match is_calm && plan.is_settled() {
+        true => Calm::of(desired.services.clone(), live),
+        false => Calm::default(),
+    };
+    Ok(plan)
+}
+
+/// Everything else that shall be there but certificates.
+fn others(ctx: &Context, view: &View, desired: &Desired) -> Result<Vec<Object>, Error> {
+    let mut objects = Vec::new();
     for https in desired.https.values() {
         objects.extend(https.objects()?);
     }
@@ -209,22 +243,23 @@ fn due_certificate(
     Ok(Some(certificate))
 }
 
-/// What is there of ours. Certificates that stay as they are are left out: they are compared with nothing.
+fn is_ours(object: &Object) -> bool {
+    let component = object.label(meta::COMPONENT_LABEL);
+    component.is_some_and(|component| OURS.contains(&component))
+}
+
+/// What is there of ours but Services. Certificates that stay as they are are left out: they are compared with nothing.
 fn live(ctx: &Context, view: &View, kept: &BTreeSet<String>) -> Result<Vec<Object>, Error> {
     let (stores, namespace) = (&ctx.stores, view.namespace.as_str());
     let mut all = stores.secrets.objects_in(namespace)?;
     all.retain(|secret| !kept.contains(&secret.id().key.name));
-    all.extend(stores.services.objects_in(namespace)?);
     all.extend(stores.service_accounts.objects_in(namespace)?);
     all.extend(stores.config_maps.objects_in(namespace)?);
     all.extend(stores.deployments.objects_in(namespace)?);
     all.extend(stores.daemon_sets.objects_in(namespace)?);
     all.extend(stores.disruption_budgets.objects_in(namespace)?);
     all.extend(stores.network_policies.objects_in(namespace)?);
-    all.retain(|object| {
-        let component = object.label(meta::COMPONENT_LABEL);
-        component.is_some_and(|component| OURS.contains(&component))
-    });
+    all.retain(is_ours);
     // HTTPS is served in tenants' namespaces alone.
     if !view.is_for_all() {
         all.extend(live_https(ctx, namespace)?);

@@ -30,7 +30,11 @@ pub struct Memory {
     pub services: Rendered<String, Made>,
     /// LoadBalancers whose status is as it should be.
     pub told: Told,
-    /// What is as it should be.
+    /// Hub Services that are as they should be.
+    pub settled_services: Settled,
+    /// Hub Services about which there was nothing to do.
+    pub calm: Calm,
+    /// What else is as it should be.
     pub settled: Settled,
     /// LoadBalancers whose Service the hub refused the last time.
     pub refused: BTreeMap<LoadBalancerId, Refusal>,
@@ -46,6 +50,32 @@ impl PartialEq for Made {
     }
 }
 
+/// What was wanted and what was there when all of it was as it should be. The very same again is so, too, which is seen
+/// without looking into any.
+#[derive(Debug, Default)]
+pub struct Calm {
+    desired: Vec<Arc<Service>>,
+    live: Vec<Arc<Service>>,
+}
+
+impl Calm {
+    /// What was found to be so.
+    #[must_use]
+    pub fn of(desired: Vec<Arc<Service>>, live: Vec<Arc<Service>>) -> Self {
+        Self { desired, live }
+    }
+
+    /// Whether it is the very same.
+    #[must_use]
+    pub fn is(&self, desired: &[Arc<Service>], live: &[Arc<Service>]) -> bool {
+        are_same(&self.desired, desired) && are_same(&self.live, live)
+    }
+}
+
+fn are_same(one: &[Arc<Service>], other: &[Arc<Service>]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
 impl Memory {
     /// As much of a plan as one run should do. What Envoys need is written at once.
     pub fn portion(&self, mut plan: Plan, desired: &Desired) -> Portion {
@@ -59,5 +89,22 @@ impl Memory {
         });
         portion.plan.apply.extend(others);
         portion
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_service_on_either_side_ends_the_calm() {
+        let some = || Arc::new(Service::default());
+        let (desired, live) = (vec![some()], vec![some(), some()]);
+        let calm = Calm::of(desired.clone(), live.clone());
+        assert!(calm.is(&desired, &live));
+        assert!(!calm.is(&[some()], &live));
+        assert!(!calm.is(&desired, &[live[0].clone(), some()]));
+        assert!(!calm.is(&desired, &live[..1]));
+        assert!(!calm.is(&[], &live));
     }
 }
