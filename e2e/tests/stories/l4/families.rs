@@ -1,6 +1,6 @@
 //! A developer whose cluster speaks IPv4 and IPv6, behind a hub that does, too.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -11,7 +11,7 @@ use e2e::traffic::{self, Stream};
 use e2e::wait::{seconds, until};
 use serde_json::{Value, json};
 
-use crate::support::{Scratch, answered, lab, more_requests, text};
+use crate::support::{Scratch, answered, lab, more_requests, own_address, patch_service, text};
 
 /// The lab; it must have both families.
 #[track_caller]
@@ -80,21 +80,6 @@ fn url(address: IpAddr) -> String {
     format!("http://{}/", SocketAddr::new(address, 80))
 }
 
-fn patch(tenant: &Cluster, namespace: &str, spec: &Value) {
-    let patch = json!({"spec": spec}).to_string();
-    let words = [
-        "patch",
-        "service",
-        "-n",
-        namespace,
-        "web",
-        "--type=merge",
-        "-p",
-        &patch,
-    ];
-    tenant.kubectl(&words).unwrap();
-}
-
 #[test]
 fn a_service_of_both_families_shows_both_in_its_order_and_answers_at_each() {
     let lab = dual_stack_lab();
@@ -132,12 +117,12 @@ fn a_second_family_comes_and_goes_without_a_lost_request_of_the_first() {
     let held = Held::open(&first[0].to_string(), 80, "web").unwrap();
     let stream = Stream::begin(url(first[0]), None, Duration::from_millis(20), seconds(180));
 
-    patch(tenant, ns, &json!({"ipFamilyPolicy": "RequireDualStack"}));
+    patch_service(tenant, ns, "web", &json!({"ipFamilyPolicy": "RequireDualStack"}));
     let both = shown(tenant, ns, &["IPv4", "IPv6"]);
     assert_eq!(both[0], first[0]);
     answered(&url(both[1]), None);
 
-    patch(tenant, ns, &json!({"ipFamilyPolicy": "SingleStack"}));
+    patch_service(tenant, ns, "web", &json!({"ipFamilyPolicy": "SingleStack"}));
     assert_eq!(shown(tenant, ns, &["IPv4"]), first);
     more_requests(&stream, 50, "after the second family left");
     held.end().unwrap();
@@ -155,8 +140,8 @@ fn ranges_of_one_family_let_nobody_of_the_other_in() {
     for address in &addresses {
         answered(&url(*address), None);
     }
-    let own = format!("{}/128", own(addresses[1]));
-    patch(tenant, ns, &json!({"loadBalancerSourceRanges": [own]}));
+    let own = format!("{}/128", own_address(addresses[1]));
+    patch_service(tenant, ns, "web", &json!({"loadBalancerSourceRanges": [own]}));
     until(
         "no answer for a client by IPv4",
         seconds(60),
@@ -167,11 +152,4 @@ fn ranges_of_one_family_let_nobody_of_the_other_in() {
     )
     .unwrap();
     answered(&url(addresses[1]), None);
-}
-
-/// The address that this process has towards another one of IPv6.
-fn own(other: IpAddr) -> IpAddr {
-    let socket = UdpSocket::bind("[::]:0").unwrap();
-    socket.connect((other, 80)).unwrap();
-    socket.local_addr().unwrap().ip()
 }

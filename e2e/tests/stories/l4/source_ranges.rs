@@ -1,13 +1,11 @@
 //! A developer says from where clients may connect.
 
-use std::net::{IpAddr, UdpSocket};
-
 use e2e::cluster::Cluster;
 use e2e::wait::{seconds, until};
 use e2e::{echo, traffic};
 use serde_json::json;
 
-use crate::support::{Scratch, answered, lab, service_address};
+use crate::support::{Scratch, answered, lab, own_address, patch_service, service_address};
 
 /// Addresses for documentation: nobody has them.
 const ELSEWHERE: &str = "203.0.113.0/24";
@@ -38,7 +36,10 @@ fn clients_outside_the_ranges_are_kept_out_until_the_ranges_let_them_in() {
     allow(
         tenant,
         ns,
-        &[ELSEWHERE.to_owned(), format!("{}/32", own(&address))],
+        &[
+            ELSEWHERE.to_owned(),
+            format!("{}/32", own_address(address.parse().unwrap())),
+        ],
     );
     answered(&url, None);
     allow(tenant, ns, &[]);
@@ -46,24 +47,10 @@ fn clients_outside_the_ranges_are_kept_out_until_the_ranges_let_them_in() {
 }
 
 fn allow(tenant: &Cluster, namespace: &str, ranges: &[String]) {
-    let patch = json!({"spec": {"loadBalancerSourceRanges": ranges}}).to_string();
-    tenant
-        .kubectl(&[
-            "patch",
-            "service",
-            "-n",
-            namespace,
-            "web",
-            "--type=merge",
-            "-p",
-            &patch,
-        ])
-        .unwrap();
-}
-
-/// The address that this process has towards another.
-fn own(other: &str) -> IpAddr {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect((other, 80)).unwrap();
-    socket.local_addr().unwrap().ip()
+    patch_service(
+        tenant,
+        namespace,
+        "web",
+        &json!({"loadBalancerSourceRanges": ranges}),
+    );
 }

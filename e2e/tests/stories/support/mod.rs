@@ -11,6 +11,7 @@ pub mod stopped;
 pub mod tenant;
 pub mod token;
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
@@ -18,7 +19,7 @@ use e2e::environment::Environment;
 use e2e::product;
 use e2e::traffic::{self, Echo, Stream};
 use e2e::wait::{seconds, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The lab that the stories run in.
 pub fn lab() -> Environment {
@@ -87,6 +88,35 @@ fn remove(cluster: &Cluster, namespace: &str, wait: bool) {
 /// Namespace of a tenant on the hub.
 pub fn hub_namespace(tenant: &Cluster) -> &'static str {
     tenant.name
+}
+
+/// Changes fields of a Service's spec.
+#[track_caller]
+pub fn patch_service(cluster: &Cluster, namespace: &str, name: &str, spec: &Value) {
+    let patch = json!({"spec": spec}).to_string();
+    let words = [
+        "patch",
+        "service",
+        "-n",
+        namespace,
+        name,
+        "--type=merge",
+        "-p",
+        &patch,
+    ];
+    cluster.kubectl(&words).unwrap();
+}
+
+/// The address that this process has towards another one.
+#[track_caller]
+pub fn own_address(towards: IpAddr) -> IpAddr {
+    let any = match towards {
+        IpAddr::V4(_) => "0.0.0.0:0",
+        IpAddr::V6(_) => "[::]:0",
+    };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.connect((towards, 80)).unwrap();
+    socket.local_addr().unwrap().ip()
 }
 
 /// Waits for the address of a Service of type LoadBalancer.
