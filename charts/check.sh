@@ -57,7 +57,7 @@ render kubelb-manager "${known[@]}" --set 'config.endpointCIDRs={192.0.2.0/24},c
   --set 'admissionPolicy.exemptUsers={admin}' --set priorityClassName=system-cluster-critical
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.manager.address=hub.example.com
 render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,gatewayAPI.enable=false,kubelb.nodeAddressType=InternalIP
-render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.renewCredential=false
+render kubelb-ccm "${known[@]}" --set clusterName=tenant-a,kubelb.renewCredential=false,kubelb.enableCloudProvider=false
 render kubelb-ccm --set clusterName=tenant-a,replicaCount=2,kubelb.clusterSecretName=other
 
 refuse "additional properties 'replicas' not allowed" kubelb-manager --set replicas=3

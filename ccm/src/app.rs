@@ -32,6 +32,7 @@ use crate::controller::nodes::Nodes;
 use crate::controller::services::Services;
 use crate::controller::{Context, Gate, Told, credential, heartbeat};
 use crate::convert::local::strip_slice;
+use crate::convert::provider::CloudProvider;
 use crate::convert::service::{ClassPolicy, wants_local};
 use crate::hub::credential::Exchange;
 use crate::hub::fault::{Fault, chain};
@@ -357,9 +358,11 @@ impl Parts {
                 endpoint_slices,
                 states: states.clone(),
                 class_policy: args.class_policy(),
+                provider: args.cloud_provider(),
                 choice: args.node_choice(),
                 metrics: service_metrics,
                 told: Told::default(),
+                shown: Told::default(),
             };
             tasks.spawn(drive(services_driver, Arc::new(controller), stop.clone()));
         }
@@ -425,6 +428,7 @@ impl Parts {
 struct LocalHint {
     services: Watched<Service>,
     class_policy: ClassPolicy,
+    provider: CloudProvider,
     trigger: Trigger<()>,
 }
 
@@ -433,6 +437,7 @@ impl LocalHint {
         Self {
             services: services.clone(),
             class_policy: parts.args.class_policy(),
+            provider: parts.args.cloud_provider(),
             trigger: trigger.clone(),
         }
     }
@@ -449,10 +454,8 @@ impl LocalHint {
     }
 
     fn wake(&self, services: &[Arc<Service>]) {
-        if services
-            .iter()
-            .any(|service| wants_local(service, self.class_policy))
-        {
+        let wants_local = |service: &Arc<Service>| wants_local(service, self.class_policy);
+        if self.provider == CloudProvider::Ours && services.iter().any(wants_local) {
             self.trigger.trigger(());
         }
     }

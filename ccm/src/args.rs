@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser};
 use controller_kit::args::{AdminArgs, LeaseArgs, LogArgs};
 
 use crate::convert::nodes::{NodeAddressType, NodeChoice, NodeSelector};
+use crate::convert::provider::CloudProvider;
 use crate::convert::service::ClassPolicy;
 
 controller_kit::consistent!(Consistency: "renew_credential" => ["credential_secret"]);
@@ -66,6 +67,10 @@ pub struct Args {
     /// Serve only Services with loadBalancerClass "kubelb". Otherwise those without a class as well; a foreign class never.
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
     pub use_loadbalancer_class: bool,
+    /// Give Services of type LoadBalancer the hub's address in their status. With false another load balancer of this cluster does
+    /// that: the hub sends traffic to the address that the status shows, at the ports of the Service, and the status is only read.
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
+    pub enable_cloud_provider: bool,
     /// Do not serve Services.
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = ArgAction::Set, help_heading = "Services")]
     pub disable_service_controller: bool,
@@ -136,6 +141,11 @@ pub enum ArgsError {
         "--use-loadbalancer-class has no meaning with --disable-service-controller: take one of them away"
     )]
     ClassWithoutServices,
+    /// A provider without Services.
+    #[error(
+        "--enable-cloud-provider=false has no meaning with --disable-service-controller: take one of them away"
+    )]
+    ProviderWithoutServices,
     /// Where the hub kubeconfig is, is not known.
     #[error("--kubelb-kubeconfig is not given and HOME is not set")]
     NoKubeconfig,
@@ -166,6 +176,9 @@ impl Args {
         }
         if self.use_loadbalancer_class && self.disable_service_controller {
             return Err(ArgsError::ClassWithoutServices);
+        }
+        if !self.enable_cloud_provider && self.disable_service_controller {
+            return Err(ArgsError::ProviderWithoutServices);
         }
         Ok(())
     }
@@ -228,6 +241,16 @@ impl Args {
         }
     }
 
+    /// Who gives Services their address in the own cluster.
+    #[must_use]
+    pub fn cloud_provider(&self) -> CloudProvider {
+        if self.enable_cloud_provider {
+            CloudProvider::Ours
+        } else {
+            CloudProvider::Another
+        }
+    }
+
     /// Which kinds of the Gateway API are served.
     #[must_use]
     pub fn gateway_settings(&self) -> gateway_semantics::Settings {
@@ -259,6 +282,7 @@ mod tests {
         let args = parse(&[]).unwrap();
         args.check().unwrap();
         assert_eq!(args.class_policy(), ClassPolicy::DefaultOrOurs);
+        assert_eq!(args.cloud_provider(), CloudProvider::Ours);
         assert_eq!(args.node_address_type, NodeAddressType::ExternalIp);
         assert_eq!(args.credential_secret, "kubelb-cluster");
         assert_eq!(args.admin.metrics_or(9445).to_string(), ":9445");
@@ -272,6 +296,7 @@ mod tests {
             "--node-address-label-selector=role=edge,zone in (a,b)",
             "--max-node-address-count=50",
             "--use-loadbalancer-class=true",
+            "--enable-cloud-provider=false",
             "--debug",
         ])
         .unwrap();
@@ -280,6 +305,7 @@ mod tests {
         assert_eq!(choice.selector, "role=edge,zone in (a,b)".parse().unwrap());
         assert_eq!(choice.max_addresses, NonZeroUsize::new(50));
         assert_eq!(args.class_policy(), ClassPolicy::OursOnly);
+        assert_eq!(args.cloud_provider(), CloudProvider::Another);
         assert!(
             parse(&["--use-loadbalancer-class"])
                 .unwrap()
@@ -314,6 +340,10 @@ mod tests {
         assert_eq!(
             check(&["--use-loadbalancer-class", "--disable-service-controller"]),
             ArgsError::ClassWithoutServices
+        );
+        assert_eq!(
+            check(&["--enable-cloud-provider=false", "--disable-service-controller"]),
+            ArgsError::ProviderWithoutServices
         );
         assert_eq!(
             check(&["--use-gateway-class=false"]),

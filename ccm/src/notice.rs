@@ -8,6 +8,8 @@ pub mod reason {
     pub const UNSUPPORTED_PORT: &str = "UnsupportedPort";
     /// A field is set to something that is not served.
     pub const UNSUPPORTED_VALUE: &str = "UnsupportedValue";
+    /// Where the hub serves a Service whose status shows the address of another load balancer.
+    pub const SERVED_BY_HUB: &str = "ServedByHub";
     /// No node of the cluster takes traffic.
     pub const NO_NODES: &str = "NoNodes";
     /// No node is ready: the addresses that were there stay.

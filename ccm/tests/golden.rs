@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use api::v1alpha1::{AnnotationSettings, EndpointAddress, IpFamily};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use kubelb_ccm::convert::local::Local;
+use kubelb_ccm::convert::provider::CloudProvider;
 use kubelb_ccm::convert::service::{ClassPolicy, Settings, Wanted, convert};
 use serde_json::json;
 
@@ -20,6 +21,8 @@ fn settings(annotations: &AnnotationSettings) -> Settings<'_> {
     Settings {
         hub_namespace: "tenant-a",
         class_policy: ClassPolicy::DefaultOrOurs,
+        provider: CloudProvider::Ours,
+        of_hub: &[],
         annotations,
         has_nodes: true,
         node_families: &IPV4,
@@ -87,6 +90,52 @@ fn with_the_class_flag_a_service_without_class_is_not_ours() {
         ..settings(&annotations)
     };
     assert_eq!(convert(&service, &settings).wanted, Wanted::NotOurs);
+}
+
+#[test]
+fn beside_another_provider_a_service_answers_at_its_own_address_and_ports() {
+    let service: Service = serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": "web", "uid": "8f1c"},
+        "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "externalTrafficPolicy": "Local",
+            "loadBalancerIP": "192.0.2.50", "loadBalancerSourceRanges": ["203.0.113.0/24"],
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}, {"name": "dns", "port": 53, "protocol": "UDP"}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}, {"ip": "192.0.2.50"}]}},
+    }))
+    .unwrap();
+    let (annotations, of_hub) = (AnnotationSettings::default(), [ingress("203.0.113.7")]);
+    let conversion = convert(
+        &service,
+        &Settings {
+            provider: CloudProvider::Another,
+            of_hub: &of_hub,
+            has_nodes: false,
+            ..settings(&annotations)
+        },
+    );
+    let Wanted::Served(load_balancer) = conversion.wanted else {
+        panic!("{conversion:?}");
+    };
+    assert_eq!(
+        serde_json::to_value(&load_balancer.spec.endpoints).unwrap(),
+        json!([{"addresses": [{"ip": "192.0.2.50"}],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}]}])
+    );
+    let told: Vec<&str> = conversion
+        .notices
+        .iter()
+        .map(|notice| notice.message.as_str())
+        .collect();
+    assert!(
+        told.len() == 1 && told[0].starts_with("spec.loadBalancerSourceRanges"),
+        "{told:?}"
+    );
+}
+
+fn ingress(ip: &str) -> LoadBalancerIngress {
+    LoadBalancerIngress {
+        ip: Some(ip.to_owned()),
+        ..LoadBalancerIngress::default()
+    }
 }
 
 #[test]

@@ -15,6 +15,8 @@ use controller_kit::CancellationToken;
 use controller_kit::driver::{Driver, Settings};
 use controller_kit::metrics::{Metrics, ReconcileMetrics};
 use harness::{World, service};
+use kubelb_ccm::convert::provider::CloudProvider;
+use kubelb_ccm::convert::service::ClassPolicy;
 use serde_json::json;
 
 #[tokio::test]
@@ -65,6 +67,41 @@ async fn the_hubs_address_reaches_the_service_in_one_write() {
     world.forget();
     services.reconcile().await.unwrap();
     assert_eq!(world.tenant_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn beside_another_provider_a_status_is_read_and_never_written_whatever_the_hub_says() {
+    let world = World::new().await;
+    let mut web = service("web", "u1");
+    web["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.50"}]}});
+    world.add_service(web);
+    let mut services = world.services().await;
+    services.provider = CloudProvider::Another;
+    services.reconcile().await.unwrap();
+    let endpoints = || world.hub_lb("u1").unwrap()["spec"]["endpoints"][0].clone();
+    assert_eq!(endpoints()["addresses"], json!([{"ip": "192.0.2.50"}]));
+    assert_eq!(endpoints()["ports"][0]["port"], 80);
+
+    world.hub_says("u1", json!([{"ip": "203.0.113.7"}]));
+    for class in [ClassPolicy::DefaultOrOurs, ClassPolicy::OursOnly] {
+        world.settle().await;
+        services.class_policy = class;
+        services.reconcile().await.unwrap();
+        services.reconcile().await.unwrap();
+        let service = world.tenant.get("/api/v1/namespaces/shop/services/web").unwrap();
+        assert_eq!(
+            service["status"],
+            json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.50"}]}})
+        );
+    }
+    assert!(world.hub_lb("u1").is_none(), "not ours any more");
+    let events = world.events();
+    let said: Vec<_> = events
+        .iter()
+        .map(|event| (event["reason"].as_str(), event["note"].as_str()))
+        .collect();
+    let served = (Some("ServedByHub"), Some("the hub serves it at 203.0.113.7"));
+    assert_eq!(said, [served]);
 }
 
 #[tokio::test]
@@ -134,7 +171,7 @@ async fn a_class_that_is_not_ours_any_more_clears_our_address_and_prunes() {
     services.reconcile().await.unwrap();
     world.settle().await;
     let mut services = world.services().await;
-    services.class_policy = kubelb_ccm::convert::service::ClassPolicy::OursOnly;
+    services.class_policy = ClassPolicy::OursOnly;
     services.reconcile().await.unwrap();
     let service = world.tenant.get("/api/v1/namespaces/shop/services/web").unwrap();
     assert!(

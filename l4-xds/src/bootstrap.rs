@@ -12,6 +12,8 @@ use crate::ir::{Hostname, Port};
 use crate::ports::envoy;
 use crate::translate::Bind;
 
+/// Where Envoys show their statistics, beside their readiness.
+pub const STATISTICS_PATH: &str = "/stats/prometheus";
 /// Name of the bootstrap file.
 pub const BOOTSTRAP_FILE: &str = "envoy.json";
 const CERTIFICATE_FILE: &str = "sds-certificate.json";
@@ -231,7 +233,7 @@ fn readiness_listener(input: &BootstrapInput) -> Value {
                 "route_config": {"virtual_hosts": [{
                     "name": "readiness",
                     "domains": ["*"],
-                    "routes": [route("/ready"), route("/stats/prometheus")],
+                    "routes": [route("/ready"), route(STATISTICS_PATH)],
                 }]},
                 "http_filters": [{
                     "name": "envoy.filters.http.router",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::api::core::v1::ServiceSpec;
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -52,14 +53,17 @@ impl IpFamily {
         }
     }
 
-    /// As on a Service; none for what Kubernetes may call so later.
+    /// Those of a Service, which its NodePorts answer at, in its order; without what Kubernetes may add later.
     #[must_use]
-    pub fn of_service(text: &str) -> Option<Self> {
-        match text {
-            "IPv4" => Some(Self::IPv4),
-            "IPv6" => Some(Self::IPv6),
-            _ => None,
-        }
+    pub fn of_service(spec: &ServiceSpec) -> Vec<Self> {
+        let named = spec.ip_families.iter().flatten();
+        named
+            .filter_map(|name| match name.as_str() {
+                "IPv4" => Some(Self::IPv4),
+                "IPv6" => Some(Self::IPv6),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The text used in the API.

@@ -12,11 +12,12 @@ use api::v1alpha1::{Addresses, IpFamily, LoadBalancer, TenantState, TenantStateS
 use controller_kit::apply::{Applier, Report};
 use controller_kit::diff::plan;
 use controller_kit::driver::Outcome;
+use controller_kit::events::Notice as Event;
 use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::{Synced, Watched};
 use controller_kit::{Object, ObjectKey};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt};
 
@@ -27,11 +28,12 @@ use crate::FIELD_MANAGER;
 use crate::convert::local::Local;
 use crate::convert::nodes::{NodeChoice, by_name};
 use crate::convert::origin::Origin;
+use crate::convert::provider::CloudProvider;
 use crate::convert::service::{ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wanted, convert, wants_local};
 use crate::hub::refusal::Refusal;
 use crate::metrics::KindMetrics;
 use crate::notice::{Notice, reason};
-use crate::status::service::{HubView, first_address, project, refusals};
+use crate::status::service::{HubView, addresses, first_address, project, refusals};
 
 /// How many statuses are written at the same time.
 const STATUS_WRITES: usize = 8;
@@ -54,12 +56,16 @@ pub struct Services {
     pub states: Watched<TenantState>,
     /// Which Services are ours.
     pub class_policy: ClassPolicy,
+    /// Where they answer, and who writes their status.
+    pub provider: CloudProvider,
     /// Which nodes take traffic, and where they are reached.
     pub choice: NodeChoice,
     /// Metrics.
     pub metrics: KindMetrics,
     /// What was told: UID and notice.
     pub told: Told<(String, Notice)>,
+    /// Addresses of the hub's that were told because no status shows them: UID and addresses.
+    pub shown: Told<(String, String)>,
 }
 
 /// One Service with what is known of it.
@@ -107,6 +113,7 @@ impl Services {
 
         self.note_report(&items, &report, &mut changed);
         self.tell(&items, &refused, &report).await;
+        self.tell_addresses(&items).await;
         for (namespace, success) in &changed {
             self.metrics.changed(namespace, started.elapsed(), *success);
         }
@@ -131,16 +138,22 @@ impl Services {
         let settings = Settings {
             hub_namespace: namespace,
             class_policy: self.class_policy,
+            provider: self.provider,
+            of_hub: &[],
             annotations: &settings.annotations,
             has_nodes: published.is_none_or(|addresses| !addresses.spec.addresses.is_empty()),
             node_families: &node_families,
             local: &local,
         };
         let to_item = |service: Arc<Service>| {
-            let Conversion { wanted, notices } = convert(&service, &settings);
             let hub = self
                 .load_balancers
                 .get(namespace, &service.uid().unwrap_or_default());
+            let settings = Settings {
+                of_hub: hub.as_deref().map(ingress_of).unwrap_or_default(),
+                ..settings
+            };
+            let Conversion { wanted, notices } = convert(&service, &settings);
             Item {
                 service,
                 wanted,
@@ -162,7 +175,7 @@ impl Services {
             })
             .collect();
         let known = Synced::of(&[&self.nodes, &self.endpoint_slices]);
-        if asking.is_empty() || known.is_none() {
+        if asking.is_empty() || known.is_none() || self.provider == CloudProvider::Another {
             return Local::Unknown;
         }
         let nodes = self.nodes.snapshot();
@@ -223,13 +236,16 @@ impl Services {
         self.write_statuses(items, &uids, changed).await
     }
 
-    /// Writes the statuses that differ. `refused` names what the hub would not take.
+    /// Writes the statuses that differ, unless they are another provider's. `refused` names what the hub would not take.
     async fn write_statuses<'a>(
         &self,
         items: impl IntoIterator<Item = &'a Item>,
         refused: &BTreeSet<String>,
         changed: &mut BTreeMap<String, bool>,
     ) -> Result<(), ControllerError> {
+        if self.provider == CloudProvider::Another {
+            return Ok(());
+        }
         let differs = |item: &Item| project(&item.service, self.class_policy, view(item, refused)).is_some();
         let mut writes = Vec::new();
         for item in items.into_iter().filter(|item| differs(item)) {
@@ -343,6 +359,42 @@ impl Services {
         }
     }
 
+    /// Tells where the hub serves what no status of ours shows.
+    async fn tell_addresses(&self, items: &[Item]) {
+        if self.provider == CloudProvider::Ours {
+            return;
+        }
+        let shown = |item: &Item| {
+            let hub = item
+                .hub
+                .as_ref()
+                .filter(|_| matches!(item.wanted, Wanted::Served(_)))?;
+            Some((item.uid().to_owned(), addresses(hub)?))
+        };
+        let by_uid: BTreeMap<&str, &Item> = items.iter().map(|item| (item.uid(), item)).collect();
+        let news = self
+            .shown
+            .news(items.iter().filter_map(shown), |_| Freshness::Fresh);
+        for (uid, addresses) in news {
+            let Some(item) = by_uid.get(uid.as_str()) else {
+                continue;
+            };
+            let message = format!("the hub serves it at {addresses}");
+            let event = Event::normal(reason::SERVED_BY_HUB, "EnsureLoadBalancer", message);
+            let (namespace, name) = (
+                item.service.namespace().unwrap_or_default(),
+                item.service.name_any(),
+            );
+            let origin = Origin {
+                kind: ORIGIN_KIND,
+                namespace: &namespace,
+                name: &name,
+                uid: &uid,
+            };
+            self.context.recorder.say(&event, &about("v1", origin)).await;
+        }
+    }
+
     fn count(&self, items: &[Item]) {
         let mut by_namespace = BTreeMap::new();
         for item in items
@@ -355,6 +407,15 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
+}
+
+/// What the hub shows of a LoadBalancer.
+fn ingress_of(load_balancer: &LoadBalancer) -> &[LoadBalancerIngress] {
+    let status = load_balancer.status.as_ref();
+    let addresses = status.and_then(|status| status.load_balancer.as_ref());
+    addresses
+        .map(|addresses| addresses.ingress.as_slice())
+        .unwrap_or_default()
 }
 
 /// Families of the addresses that are published.

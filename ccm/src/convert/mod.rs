@@ -4,4 +4,5 @@ pub mod instructions;
 pub mod local;
 pub mod nodes;
 pub mod origin;
+pub mod provider;
 pub mod service;

@@ -12,12 +12,13 @@ use api::v1alpha1::{
     LoadBalancerSpec, LoadBalancerType, Persistence, PersistenceType, Protocol,
 };
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort, ServiceSpec};
 
 use super::instructions::{self, Instructions};
 use super::local::Local;
 use super::nodes::MAX_ADDRESSES;
 use super::origin::{Origin, metadata};
+use super::provider::{self, CloudProvider};
 use crate::annotations::propagated;
 use crate::notice::{Notice, reason};
 
@@ -47,6 +48,10 @@ pub struct Settings<'a> {
     pub hub_namespace: &'a str,
     /// Which Services are ours.
     pub class_policy: ClassPolicy,
+    /// Where they answer.
+    pub provider: CloudProvider,
+    /// What the hub shows as addresses of the Service that is converted. Nothing may be sent from there to there.
+    pub of_hub: &'a [LoadBalancerIngress],
     /// Which annotations reach the hub.
     pub annotations: &'a AnnotationSettings,
     /// True when at least one node takes traffic.
@@ -113,20 +118,17 @@ fn wanted(
     settings: &Settings<'_>,
     notices: &mut Vec<Notice>,
 ) -> Wanted {
-    notices.extend(unserved_fields(spec));
-    let pairs = match pair_ports(spec, notices) {
+    notices.extend(unserved_fields(spec, settings.provider));
+    let pairs = match pair_ports(spec, settings.provider, notices) {
         Pairs::NodePortMissing => return Wanted::Hold,
         Pairs::None => return Wanted::Nothing,
         Pairs::Some(pairs) => pairs,
     };
-    if !settings.has_nodes {
-        notices.push(Notice::new(
-            reason::NO_NODES,
-            "no node of this cluster takes traffic from outside yet",
-        ));
-    }
-    notices.extend(not_on_nodes(&ip_families(spec), settings.node_families));
-    let Some(targets) = targets(spec, &origin, settings.local, notices) else {
+    let targets = match settings.provider {
+        CloudProvider::Ours => on_nodes(spec, &origin, settings, notices),
+        CloudProvider::Another => Some(Targets::These(provider::addresses(service, settings.of_hub))),
+    };
+    let Some(targets) = targets else {
         return Wanted::Hold;
     };
     let none = BTreeMap::new();
@@ -153,13 +155,6 @@ fn origin_of(service: &Service) -> Option<Origin<'_>> {
     })
 }
 
-fn ip_families(spec: &ServiceSpec) -> Vec<IpFamily> {
-    let families = spec.ip_families.iter().flatten();
-    families
-        .filter_map(|family| IpFamily::of_service(family))
-        .collect()
-}
-
 /// NodePorts of a Service answer on addresses of its own families only.
 fn not_on_nodes(families: &[IpFamily], of_nodes: &BTreeSet<IpFamily>) -> Option<Notice> {
     let reachable = families.iter().any(|family| of_nodes.contains(family));
@@ -181,17 +176,24 @@ enum Targets {
     These(Vec<EndpointAddress>),
 }
 
-/// None where it is not known.
-fn targets(
+/// The nodes that answer. None where it is not known.
+fn on_nodes(
     spec: &ServiceSpec,
     origin: &Origin<'_>,
-    local: &Local,
+    settings: &Settings<'_>,
     notices: &mut Vec<Notice>,
 ) -> Option<Targets> {
+    if !settings.has_nodes {
+        notices.push(Notice::new(
+            reason::NO_NODES,
+            "no node of this cluster takes traffic from outside yet",
+        ));
+    }
+    notices.extend(not_on_nodes(&IpFamily::of_service(spec), settings.node_families));
     if !is_local(spec) {
         return Some(Targets::Nodes);
     }
-    let mut addresses = local.addresses(origin.namespace, origin.name)?;
+    let mut addresses = settings.local.addresses(origin.namespace, origin.name)?;
     if addresses.len() > MAX_ADDRESSES {
         let message = format!(
             "pods are on nodes with {} addresses, only the first {MAX_ADDRESSES} are used",
@@ -313,7 +315,7 @@ fn load_balancer_spec(
                 "Cluster" => Some(ExternalTrafficPolicy::Cluster),
                 _ => None,
             }),
-        ip_families: ip_families(spec),
+        ip_families: IpFamily::of_service(spec),
         persistence: is_sticky(spec).then_some(Persistence {
             type_: PersistenceType::SourceIP,
         }),
@@ -348,13 +350,20 @@ fn is_http(app_protocol: &str) -> bool {
 }
 
 /// Fields that a person may rely on and that are not served.
-fn unserved_fields(spec: &ServiceSpec) -> Vec<Notice> {
+fn unserved_fields(spec: &ServiceSpec, provider: CloudProvider) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty()) {
+    let asks_for_address = spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty());
+    if asks_for_address && provider == CloudProvider::Ours {
         notices.push(Notice::new(
             reason::UNSUPPORTED_VALUE,
             "spec.loadBalancerIP is ignored: the hub chooses the address",
         ));
+    }
+    let has_ranges = spec.load_balancer_source_ranges.iter().flatten().next().is_some();
+    if has_ranges && provider == CloudProvider::Another {
+        let message = "spec.loadBalancerSourceRanges is kept by this cluster too, which sees the hub in the place of \
+                       clients: nothing arrives unless the hub's addresses lie in it";
+        notices.push(Notice::new(reason::UNSUPPORTED_VALUE, message));
     }
     if is_sticky(spec) {
         let message = "spec.sessionAffinity ClientIP pins a client to a node, not to a pod: pods and kube-proxy see the \
@@ -387,8 +396,8 @@ enum Pairs {
     Some(Vec<(LoadBalancerPort, EndpointPort)>),
 }
 
-/// Pairs each served port with the port that answers for it on every node.
-fn pair_ports(spec: &ServiceSpec, notices: &mut Vec<Notice>) -> Pairs {
+/// Pairs each served port with the port that answers for it.
+fn pair_ports(spec: &ServiceSpec, provider: CloudProvider, notices: &mut Vec<Notice>) -> Pairs {
     let mut pairs = Vec::new();
     let mut missing = false;
     for (index, port) in spec.ports.iter().flatten().enumerate() {
@@ -402,9 +411,12 @@ fn pair_ports(spec: &ServiceSpec, notices: &mut Vec<Notice>) -> Pairs {
             ));
             continue;
         };
-        let node_port = PortNumber::try_from(port.node_port.unwrap_or(0));
-        match (PortNumber::try_from(port.port), node_port) {
-            (Ok(listener), Ok(node_port)) => pairs.push(pair(port, listener, node_port, protocol)),
+        let answering = match provider {
+            CloudProvider::Ours => port.node_port.unwrap_or(0),
+            CloudProvider::Another => port.port,
+        };
+        match (PortNumber::try_from(port.port), PortNumber::try_from(answering)) {
+            (Ok(listener), Ok(answering)) => pairs.push(pair(port, listener, answering, protocol)),
             _ => {
                 missing = true;
                 notices.push(Notice::new(
@@ -427,7 +439,7 @@ fn pair_ports(spec: &ServiceSpec, notices: &mut Vec<Notice>) -> Pairs {
 fn pair(
     port: &ServicePort,
     listener: PortNumber,
-    node_port: PortNumber,
+    answering: PortNumber,
     protocol: Protocol,
 ) -> (LoadBalancerPort, EndpointPort) {
     let name = port.name.clone().filter(|name| !name.is_empty());
@@ -440,7 +452,7 @@ fn pair(
         },
         EndpointPort {
             name,
-            port: node_port,
+            port: answering,
             protocol,
         },
     )

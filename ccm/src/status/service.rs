@@ -199,6 +199,17 @@ pub fn first_address(patch: &Value) -> Option<&str> {
         .and_then(Value::as_str)
 }
 
+/// Where the hub serves it, in words, once that leads somewhere.
+#[must_use]
+pub fn addresses(load_balancer: &LoadBalancer) -> Option<String> {
+    let ingress = hub_ingress(load_balancer).filter(|_| is_served(load_balancer))?;
+    let places = ingress
+        .iter()
+        .filter_map(|entry| address(entry).or(entry.hostname.as_deref()));
+    let places: Vec<&str> = places.collect();
+    (!places.is_empty()).then(|| places.join(", "))
+}
+
 /// What the hub refuses or cannot do, in its own words.
 #[must_use]
 pub fn refusals(load_balancer: &LoadBalancer) -> Vec<Notice> {
@@ -288,6 +299,14 @@ mod tests {
         .unwrap();
         assert_eq!(patch, json!({"loadBalancer": {"ingress": ingress}}));
         assert_eq!(first_address(&patch), Some("192.0.2.7"));
+    }
+
+    #[test]
+    fn addresses_are_told_in_words_once_they_lead_somewhere() {
+        let mut hub = hub(2, 2, json!([{"ip": "192.0.2.7"}, {"hostname": "lb.example.com"}]));
+        assert_eq!(addresses(&hub).as_deref(), Some("192.0.2.7, lb.example.com"));
+        hub.status.as_mut().unwrap().conditions[0].status = "False".to_owned();
+        assert_eq!(addresses(&hub), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use kubelb_ccm::controller::services::Services;
 use kubelb_ccm::controller::{Context, ControllerError, Gate, Told};
 use kubelb_ccm::convert::local::strip_slice;
 use kubelb_ccm::convert::nodes::{NodeAddressType, NodeChoice};
+use kubelb_ccm::convert::provider::CloudProvider;
 use kubelb_ccm::convert::service::ClassPolicy;
 use kubelb_ccm::hub::fault::Fault;
 use kubelb_ccm::hub::probe::Answer;
@@ -168,9 +169,11 @@ impl World {
                 .spawn(&self.stop),
             states: Watch::<TenantState>::namespaced(hub, "tenant-a").spawn(&self.stop),
             class_policy: ClassPolicy::DefaultOrOurs,
+            provider: CloudProvider::Ours,
             choice: internal_ips(),
             metrics: KindMetrics::new(&Metrics::new(), "service", "managed_services_total").unwrap(),
             told: Told::default(),
+            shown: Told::default(),
         }
     }
 

@@ -88,11 +88,11 @@ pub(crate) fn node_port(service: &Service, number: i32, transport: &str) -> Opti
 
 /// The address families that the NodePorts of a Service answer at, in its order.
 pub(crate) fn ip_families(service: &Service) -> Vec<IpFamily> {
-    let named = service
+    service
         .spec
-        .iter()
-        .flat_map(|spec| spec.ip_families.iter().flatten());
-    named.filter_map(|name| IpFamily::of_service(name)).collect()
+        .as_ref()
+        .map(IpFamily::of_service)
+        .unwrap_or_default()
 }
 
 /// This Service is a shadow of ours.

@@ -17,7 +17,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use l4_xds::bootstrap::BootstrapInput;
+use l4_xds::bootstrap::{BootstrapInput, STATISTICS_PATH};
+use l4_xds::ports::envoy::READINESS;
 
 use super::{network_policy, object_meta};
 use crate::fleet::FleetId;
@@ -215,14 +216,23 @@ fn template(fleet: &Fleet<'_>, bootstrap_hash: &str) -> PodTemplateSpec {
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(fleet.labels()),
-            annotations: Some(BTreeMap::from([(
-                BOOTSTRAP_HASH.to_owned(),
-                bootstrap_hash.to_owned(),
-            )])),
+            annotations: Some(annotations(bootstrap_hash)),
             ..ObjectMeta::default()
         }),
         spec: Some(pod::spec(fleet)),
     }
+}
+
+/// Pods roll when the bootstrap changes; and a Prometheus that goes by annotations finds Envoy's statistics.
+fn annotations(bootstrap_hash: &str) -> BTreeMap<String, String> {
+    [
+        (BOOTSTRAP_HASH, bootstrap_hash),
+        ("prometheus.io/scrape", "true"),
+        ("prometheus.io/port", &READINESS.to_string()),
+        ("prometheus.io/path", STATISTICS_PATH),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 #[cfg(test)]

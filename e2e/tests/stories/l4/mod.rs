@@ -9,6 +9,7 @@ mod hostnames;
 mod local_traffic;
 mod nodes;
 mod programmed;
+mod provider;
 mod proxy_protocol;
 mod source_ranges;
 mod topologies;

@@ -3,3 +3,4 @@
 mod failover;
 mod idle;
 mod look_around;
+mod scraped;
