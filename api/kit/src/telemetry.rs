@@ -72,11 +72,14 @@ pub fn init(args: &LogArgs) -> Result<LogControl, TelemetryError> {
     Ok(LogControl::of(handle))
 }
 
+/// Without a line for each request that fails: whoever made it says so, once a minute, and why.
+const DEFAULT: &str = "info,kube_client::client::builder=off";
+
 fn initial(args: &LogArgs) -> String {
     let from_env = env::var(EnvFilter::DEFAULT_ENV)
         .ok()
         .filter(|text| !text.is_empty());
-    from_env.unwrap_or_else(|| if args.debug { "debug" } else { "info" }.to_owned())
+    from_env.unwrap_or_else(|| if args.debug { "debug" } else { DEFAULT }.to_owned())
 }
 
 fn parse(directives: &str) -> Result<EnvFilter, TelemetryError> {
@@ -105,6 +108,11 @@ mod tests {
         assert_eq!(control.current(), "info");
         control.set("info,kube=debug").unwrap();
         assert_eq!(control.current(), "kube=debug,info");
+    }
+
+    #[test]
+    fn the_filter_at_the_start_is_one() {
+        assert!(parse(DEFAULT).is_ok());
     }
 
     #[test]

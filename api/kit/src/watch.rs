@@ -9,6 +9,7 @@
 
 mod failures;
 mod guard;
+mod retry;
 mod store;
 mod task;
 

@@ -38,10 +38,26 @@ impl<'a> Away<'a> {
         away
     }
 
-    /// Lets it back, and gives the moment from which it answers.
+    /// Lets it back, and gives the moment from which pods of the hub reach it: kube-proxy leads them there when it has
+    /// itself heard of the return, for which it may wait for a minute after a long outage, as all watches of client-go.
     fn end(self) -> Instant {
         self.bring_back();
         until("the API server to answer", seconds(180), || ready(self.hub)).unwrap();
+        let answered = Instant::now();
+        let service = self.hub.get(&["service", "-n", "default", "kubernetes"]).unwrap();
+        let address = text(&service["spec"]["clusterIP"]).unwrap();
+        let connect = format!("timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/443'");
+        until("pods of the hub to reach the API server", seconds(120), || {
+            let node = self.lab.control_plane("hub");
+            self.lab
+                .in_node(&node, &connect)
+                .map_err(|error| error.to_string())
+        })
+        .unwrap();
+        say(&format!(
+            "pods reached the API server {:.1} s after it answered",
+            answered.elapsed().as_secs_f32()
+        ));
         Instant::now()
     }
 

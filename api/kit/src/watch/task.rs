@@ -10,6 +10,7 @@ use kube::runtime::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::retry;
 use super::{Event, Failures, Guarded, Hook, State, Store, Watch, WatchMetrics, Watchable};
 use crate::{backoff::jitter, error, object::ObjectKey, ready::Handle};
 
@@ -62,7 +63,7 @@ pub(super) async fn run<K: Watchable>(watch: Watch<K>, store: Arc<Store<K>>, sto
         fresh_undecodable: BTreeSet::new(),
     };
     loop {
-        let mut stream = pin!(watcher(api.clone(), config.clone()).default_backoff());
+        let mut stream = pin!(watcher(api.clone(), config.clone()).backoff(retry::pauses()));
         let end = tokio::select! {
             () = stop.cancelled() => End::Stopped,
             end = feeder.feed(&mut stream, absent_retry.is_some()) => end,
