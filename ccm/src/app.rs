@@ -391,7 +391,7 @@ impl Parts {
                 answers: Answers::new(TcpProber, move || answered.trigger(()), stop),
                 choice: args.node_choice(),
                 lingering: Lingering::default(),
-                findings: Findings::new(move || Part::ALL.into_iter().for_each(|part| found.trigger(part))),
+                findings: Findings::new(move |part| found.trigger(part)),
                 patience: Patience::new(PATIENCE),
                 memory: Memory::default(),
                 writers: Writers::default(),

@@ -18,7 +18,7 @@ const FEW: usize = 50;
 /// What each one more takes: two or three writes of a busy API server.
 const EACH_MORE: Duration = Duration::from_millis(20);
 /// No more than this is waited in addition, however many there are.
-const MOST: Duration = Duration::from_secs(10);
+const MOST: Duration = Duration::from_secs(30);
 
 /// Remembers since when something is provisional. A process that starts anew waits anew.
 #[derive(Debug)]
@@ -113,7 +113,8 @@ mod tests {
         let in_crowd = |crowd, name| patience.left_in_crowd(crowd, name, true, start);
         assert_eq!(in_crowd(50, "a"), Some(Duration::from_secs(1)));
         assert_eq!(in_crowd(150, "b"), Some(Duration::from_secs(3)));
-        assert_eq!(in_crowd(usize::MAX, "c"), Some(Duration::from_secs(11)));
+        assert_eq!(in_crowd(1050, "c"), Some(Duration::from_secs(21)));
+        assert_eq!(in_crowd(usize::MAX, "d"), Some(Duration::from_secs(31)));
     }
 
     #[test]

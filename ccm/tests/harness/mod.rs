@@ -238,7 +238,7 @@ impl World {
             answers: NodeAnswers::new(AnsweringNodes(self.nodes_answer.clone()), answered, &self.stop),
             choice: internal_ips(),
             lingering: Lingering::default(),
-            findings: Findings::new(|| {}),
+            findings: Findings::new(|_| {}),
             patience: Patience::new(Duration::ZERO),
             memory: Memory::default(),
             writers: Writers::default(),

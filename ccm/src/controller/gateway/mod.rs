@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use controller_kit::driver::Outcome;
 use controller_kit::patience::Patience;
-use gateway_semantics::{Event, Outcome as Evaluated, Settings, Snapshot, evaluate};
+use gateway_semantics::{Event, Outcome as Evaluated, Settings, Snapshot, Statuses, evaluate};
 use jiff::Timestamp;
 
 use super::{Context, ControllerError, REFUSED_RETRY, Told};
@@ -97,6 +97,7 @@ impl GatewayApi {
 
         let mut written = write::Written::default();
         let may_delegate = self.context.gate.may_write_hub() && snapshot.hub.state.is_some();
+        self.tell_early(term, &outcome);
         let applied = match may_delegate {
             true => {
                 self.delegate(&mut snapshot, &mut outcome, &synced, &mut written)
@@ -114,6 +115,7 @@ impl GatewayApi {
             term,
             statuses: outcome.statuses,
             provisional: outcome.provisional,
+            more: written.more,
             events: outcome.events,
             refused: written.refused,
         });
@@ -129,6 +131,38 @@ impl GatewayApi {
                 .flatten()
                 .min(),
         })
+    }
+
+    /// Where there is much to bring to the hub, what routes attach to is told before the next portion of them is
+    /// brought. What the hub refused is as it was.
+    fn tell_early(&self, term: u64, outcome: &Evaluated) {
+        let last = self.findings.last();
+        let Some(last) = last.filter(|last| last.more && last.term == term) else {
+            return;
+        };
+        let Statuses {
+            gateway_classes,
+            gateways,
+            former,
+            listener_sets,
+            policies,
+            routes: _,
+        } = &outcome.statuses;
+        self.findings.put_early(Finding {
+            term,
+            statuses: Statuses {
+                gateway_classes: gateway_classes.clone(),
+                gateways: gateways.clone(),
+                former: former.clone(),
+                listener_sets: listener_sets.clone(),
+                policies: policies.clone(),
+                routes: Vec::new(),
+            },
+            provisional: outcome.provisional.clone(),
+            more: true,
+            events: outcome.events.clone(),
+            refused: last.refused.clone(),
+        });
     }
 
     /// Nodes are asked where the hub will send requests to.

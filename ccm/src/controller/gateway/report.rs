@@ -5,7 +5,7 @@
 //! of them. Nothing is decided here but when a status is worth a write.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use controller_kit::driver::Outcome;
@@ -42,6 +42,8 @@ pub struct Finding {
     pub statuses: Statuses,
     /// UIDs of objects whose status may wait a moment for the hub's answer.
     pub provisional: BTreeSet<String>,
+    /// There is more to bring to the hub, before which nothing is told that may wait.
+    pub more: bool,
     /// What is worth an Event.
     pub events: Vec<Event>,
     /// What the hub did not take, and will not take without a change.
@@ -91,27 +93,57 @@ impl<T> ByPart<T> {
 
 /// What was found last, and who is to be woken for it.
 pub struct Findings {
-    last: Mutex<Option<Arc<Finding>>>,
-    wake: Box<dyn Fn() + Send + Sync>,
+    latest: Mutex<Latest>,
+    wake: Box<dyn Fn(Part) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Latest {
+    whole: Option<Arc<Finding>>,
+    /// What a run that has not ended found of all but routes.
+    early: Option<Arc<Finding>>,
 }
 
 impl Findings {
-    /// Nothing yet. `wake` is called for each finding and must not block.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Nothing yet. `wake` is called for each part of a finding and must not block.
+    pub fn new(wake: impl Fn(Part) + Send + Sync + 'static) -> Self {
         Self {
-            last: Mutex::default(),
+            latest: Mutex::default(),
             wake: Box::new(wake),
         }
     }
 
     /// Takes the place of what was found before.
     pub(super) fn put(&self, finding: Finding) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(finding));
-        (self.wake)();
+        *self.lock() = Latest {
+            whole: Some(Arc::new(finding)),
+            early: None,
+        };
+        Part::ALL.into_iter().for_each(&self.wake);
     }
 
+    /// Takes the place of what was found before of all but routes.
+    pub(super) fn put_early(&self, finding: Finding) {
+        self.lock().early = Some(Arc::new(finding));
+        (self.wake)(Part::Parents);
+    }
+
+    /// What the last run that ended found.
     pub(super) fn last(&self) -> Option<Arc<Finding>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().whole.clone()
+    }
+
+    fn of(&self, part: Part) -> Option<Arc<Finding>> {
+        let latest = self.lock();
+        let early = match part {
+            Part::Routes => None,
+            Part::Parents => latest.early.clone(),
+        };
+        early.or_else(|| latest.whole.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,8 +173,8 @@ impl GatewayApi {
     /// # Errors
     /// When a status could not be written; all others were.
     pub async fn report(&self, part: Part) -> Result<Outcome, ControllerError> {
-        let last = self.findings.last();
-        let Some(finding) = last.filter(|finding| self.context.gate.term() == Some(finding.term)) else {
+        let latest = self.findings.of(part);
+        let Some(finding) = latest.filter(|finding| self.context.gate.term() == Some(finding.term)) else {
             return Ok(Outcome::done());
         };
         let started = std::time::Instant::now();
@@ -187,6 +219,7 @@ impl GatewayApi {
         let mut waiting = BTreeSet::new();
         // What routes attach to counts them in time, however many there are.
         let crowd = match part {
+            Part::Routes if finding.more => usize::MAX,
             Part::Routes => finding.provisional.len(),
             Part::Parents => 0,
         };
@@ -414,6 +447,38 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn finding(term: u64) -> Finding {
+        Finding {
+            term,
+            statuses: Statuses::default(),
+            provisional: BTreeSet::new(),
+            more: true,
+            events: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_routes_attach_to_is_told_while_a_run_goes_on_and_routes_when_it_has_ended() {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let findings = Findings::new({
+            let woken = woken.clone();
+            move |part| woken.lock().unwrap().push(part)
+        });
+        let terms = || Part::ALL.map(|part| findings.of(part).map(|finding| finding.term));
+        findings.put(finding(1));
+        findings.put_early(finding(2));
+        assert_eq!(terms(), [Some(1), Some(2)]);
+        assert_eq!(findings.last().map(|finding| finding.term), Some(1));
+        findings.put(finding(3));
+        assert_eq!(terms(), [Some(3), Some(3)]);
+        let (routes, parents) = (Part::Routes, Part::Parents);
+        assert_eq!(
+            *woken.lock().unwrap(),
+            [routes, parents, parents, routes, parents]
+        );
+    }
 
     #[test]
     fn a_status_is_replaced_with_what_is_not_wanted_any_more_named() {

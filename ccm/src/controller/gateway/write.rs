@@ -28,9 +28,9 @@ pub const SECRET_ORIGIN: &str = "Secret";
 /// Kind in the origin annotations of a SyncSecret that was made from a ConfigMap.
 pub const CONFIG_MAP_ORIGIN: &str = "ConfigMap";
 
-/// Routes that one run brings to the hub at most. So a thousand new ones are some twenty runs, and what happens
+/// Routes that one run brings to the hub at most. So a thousand new ones are some thirty runs, and what happens
 /// meanwhile is seen, told and brought with the next of them.
-const PORTION: usize = 64;
+const PORTION: usize = 32;
 
 /// Kind and namespace of what was changed, and whether all of it went well.
 pub type Changed = BTreeMap<(String, String), bool>;

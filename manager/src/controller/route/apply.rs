@@ -71,6 +71,8 @@ pub struct HubState {
     pub out_of_sync: BTreeSet<ObjectId>,
     /// Objects that the hub refused, with its words.
     pub refused: BTreeMap<ObjectId, String>,
+    /// So many were written: more may be on their way.
+    pub written: usize,
 }
 
 /// Applies and prunes.
@@ -129,6 +131,7 @@ pub async fn run(
             live,
             out_of_sync,
             refused,
+            written: report.applied.len(),
         },
         due_in: [due_in, youth, staged.due_in].into_iter().flatten().min(),
         failed: report.into_result().err(),

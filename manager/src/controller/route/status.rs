@@ -33,6 +33,9 @@ use crate::context::{Context, Error, now};
 /// Statuses written at the same time.
 const CONCURRENCY: usize = 8;
 
+/// Where a run writes so many objects, the next one is likely to write more: what may wait leaves them the API server.
+const MANY: usize = 16;
+
 /// How long a status that only says that something is on its way waits for what comes of it. Envoy Gateway usually
 /// has looked at an object in a third of that.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -121,7 +124,10 @@ fn due(ctx: &Context, finding: &Finding, time: &Time) -> (Vec<Write>, Option<Dur
         let status = facts.into_status(now.status.as_ref(), generation, time);
         found.push(Write { route: now, status });
     }
-    let crowd = found.iter().filter(|write| is_on_its_way(&write.status)).count();
+    let crowd = match hub.written {
+        0..MANY => found.iter().filter(|write| is_on_its_way(&write.status)).count(),
+        MANY.. => usize::MAX,
+    };
     let asked = Instant::now();
     let mut due_in: Option<Duration> = None;
     found.retain(|Write { route, status }| {
