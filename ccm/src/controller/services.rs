@@ -17,7 +17,7 @@ use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::{Synced, Watched};
 use controller_kit::{Object, ObjectKey};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{LoadBalancerIngress, Node, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt};
 
@@ -33,7 +33,7 @@ use crate::convert::service::{ClassPolicy, Conversion, ORIGIN_KIND, Settings, Wa
 use crate::hub::refusal::Refusal;
 use crate::metrics::KindMetrics;
 use crate::notice::{Notice, reason};
-use crate::status::service::{HubView, addresses, first_address, project, refusals};
+use crate::status::service::{HubView, addresses, everywhere, first_address, project, refusals};
 
 /// How many statuses are written at the same time.
 const STATUS_WRITES: usize = 8;
@@ -149,8 +149,12 @@ impl Services {
             let hub = self
                 .load_balancers
                 .get(namespace, &service.uid().unwrap_or_default());
+            let of_hub = match self.provider {
+                CloudProvider::Ours => Vec::new(),
+                CloudProvider::Another => hub.as_deref().map(everywhere).unwrap_or_default(),
+            };
             let settings = Settings {
-                of_hub: hub.as_deref().map(ingress_of).unwrap_or_default(),
+                of_hub: &of_hub,
                 ..settings
             };
             let Conversion { wanted, notices } = convert(&service, &settings);
@@ -407,15 +411,6 @@ impl Services {
         }
         self.metrics.managed(&by_namespace);
     }
-}
-
-/// What the hub shows of a LoadBalancer.
-fn ingress_of(load_balancer: &LoadBalancer) -> &[LoadBalancerIngress] {
-    let status = load_balancer.status.as_ref();
-    let addresses = status.and_then(|status| status.load_balancer.as_ref());
-    addresses
-        .map(|addresses| addresses.ingress.as_slice())
-        .unwrap_or_default()
 }
 
 /// Families of the addresses that are published.

@@ -22,20 +22,29 @@ pub enum CloudProvider {
 /// may still show them from a time when this agent wrote it, and requests would go round in a circle.
 #[must_use]
 pub fn addresses(service: &Service, of_hub: &[LoadBalancerIngress]) -> Vec<EndpointAddress> {
-    let of_hub: BTreeSet<EndpointAddress> = of_hub.iter().filter_map(place).collect();
+    let of_hub: BTreeSet<EndpointAddress> = of_hub.iter().flat_map(places).collect();
     let status = service.status.as_ref();
     let shown = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref());
-    let places = shown.unwrap_or_default().iter().filter_map(place);
+    let places = shown
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| places(entry).next());
     let own: BTreeSet<EndpointAddress> = places.filter(|place| !of_hub.contains(place)).collect();
     own.into_iter().take(MAX_ADDRESSES).collect()
 }
 
-/// The IP address, or the host name where there is none.
-fn place(ingress: &LoadBalancerIngress) -> Option<EndpointAddress> {
+/// The IP address, and the host name.
+fn places(ingress: &LoadBalancerIngress) -> impl Iterator<Item = EndpointAddress> {
     let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let ip = said(&ingress.ip);
-    let hostname = said(&ingress.hostname).filter(|_| ip.is_none());
-    (ip.is_some() || hostname.is_some()).then_some(EndpointAddress { ip, hostname })
+    let ip = said(&ingress.ip).map(|ip| EndpointAddress {
+        ip: Some(ip),
+        hostname: None,
+    });
+    let hostname = said(&ingress.hostname).map(|hostname| EndpointAddress {
+        ip: None,
+        hostname: Some(hostname),
+    });
+    ip.into_iter().chain(hostname)
 }
 
 #[cfg(test)]
@@ -64,9 +73,12 @@ mod tests {
 
     #[test]
     fn an_address_of_the_hub_is_never_an_endpoint() {
-        let shown = json!([{"ip": "203.0.113.7", "hostname": "web.lb.example.com"}, {"ip": "192.0.2.8"}]);
+        let shown = json!([{"ip": "203.0.113.7"}, {"hostname": "web.lb.example.com"}, {"ip": "192.0.2.8"}]);
         assert_eq!(
-            found(shown, json!([{"ip": "203.0.113.7"}])),
+            found(
+                shown,
+                json!([{"ip": "203.0.113.7", "hostname": "web.lb.example.com"}])
+            ),
             json!([{"ip": "192.0.2.8"}])
         );
         assert_eq!(found(json!([]), json!([])), json!([]));

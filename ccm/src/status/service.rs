@@ -199,6 +199,19 @@ pub fn first_address(patch: &Value) -> Option<&str> {
         .and_then(Value::as_str)
 }
 
+/// Every address and name by which the hub may be reached for it, also those that a status of before shows.
+#[must_use]
+pub fn everywhere(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
+    let status = load_balancer.status.as_ref();
+    let addresses = status.and_then(|status| status.load_balancer.as_ref());
+    let addresses = addresses.map(|addresses| addresses.ingress.clone());
+    addresses
+        .unwrap_or_default()
+        .into_iter()
+        .chain(shown(load_balancer))
+        .collect()
+}
+
 /// Where the hub serves it, in words, once that leads somewhere.
 #[must_use]
 pub fn addresses(load_balancer: &LoadBalancer) -> Option<String> {
@@ -307,6 +320,33 @@ mod tests {
         assert_eq!(addresses(&hub).as_deref(), Some("192.0.2.7, lb.example.com"));
         hub.status.as_mut().unwrap().conditions[0].status = "False".to_owned();
         assert_eq!(addresses(&hub), None);
+    }
+
+    #[test]
+    fn the_hub_is_known_by_its_addresses_of_every_family_and_by_its_host_name() {
+        let mut hub = named(
+            hub(
+                2,
+                2,
+                json!([{"hostname": "lb.example.com"}, {"ip": "2001:db8::7"}]),
+            ),
+            "web.example.com",
+        );
+        hub.spec.ip_families = vec![IpFamily::IPv4];
+        let all = everywhere(&hub);
+        let has = |ip: Option<&str>, hostname: Option<&str>| {
+            all.iter()
+                .any(|entry| (entry.ip.as_deref(), entry.hostname.as_deref()) == (ip, hostname))
+        };
+        assert!(
+            has(None, Some("lb.example.com")) && has(Some("2001:db8::7"), None),
+            "{all:?}"
+        );
+        assert!(
+            all.iter()
+                .any(|entry| entry.hostname.as_deref() == Some("web.example.com")),
+            "{all:?}"
+        );
     }
 
     #[test]
