@@ -17,7 +17,7 @@ use controller_kit::status::{StatusWrite, update_status};
 use controller_kit::watch::{Synced, Watched};
 use controller_kit::{Object, ObjectKey};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt};
 
@@ -79,6 +79,17 @@ struct Item {
 impl Item {
     fn uid(&self) -> &str {
         self.service.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// What Events about it refer to.
+    fn about(&self) -> ObjectReference {
+        let origin = Origin {
+            kind: ORIGIN_KIND,
+            namespace: &self.service.namespace().unwrap_or_default(),
+            name: &self.service.name_any(),
+            uid: self.uid(),
+        };
+        about("v1", origin)
     }
 }
 
@@ -170,6 +181,9 @@ impl Services {
 
     /// Where the pods of those Services are that want it known; costs nothing where there is none.
     fn local(&self, services: &[Arc<Service>]) -> Local {
+        if self.provider == CloudProvider::Another {
+            return Local::Unknown;
+        }
         let asking: BTreeSet<(&str, &str)> = services
             .iter()
             .filter(|service| wants_local(service, self.class_policy))
@@ -179,7 +193,7 @@ impl Services {
             })
             .collect();
         let known = Synced::of(&[&self.nodes, &self.endpoint_slices]);
-        if asking.is_empty() || known.is_none() || self.provider == CloudProvider::Another {
+        if asking.is_empty() || known.is_none() {
             return Local::Unknown;
         }
         let nodes = self.nodes.snapshot();
@@ -351,14 +365,8 @@ impl Services {
                 "{}",
                 notice.message
             );
-            let origin = Origin {
-                kind: ORIGIN_KIND,
-                namespace: &namespace,
-                name: &name,
-                uid: &uid,
-            };
             self.context
-                .warn(&about("v1", origin), "EnsureLoadBalancer", &notice)
+                .warn(&item.about(), "EnsureLoadBalancer", &notice)
                 .await;
         }
     }
@@ -385,17 +393,7 @@ impl Services {
             };
             let message = format!("the hub serves it at {addresses}");
             let event = Event::normal(reason::SERVED_BY_HUB, "EnsureLoadBalancer", message);
-            let (namespace, name) = (
-                item.service.namespace().unwrap_or_default(),
-                item.service.name_any(),
-            );
-            let origin = Origin {
-                kind: ORIGIN_KIND,
-                namespace: &namespace,
-                name: &name,
-                uid: &uid,
-            };
-            self.context.recorder.say(&event, &about("v1", origin)).await;
+            self.context.recorder.say(&event, &item.about()).await;
         }
     }
 

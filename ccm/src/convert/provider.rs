@@ -23,14 +23,17 @@ pub enum CloudProvider {
 #[must_use]
 pub fn addresses(service: &Service, of_hub: &[LoadBalancerIngress]) -> Vec<EndpointAddress> {
     let of_hub: BTreeSet<EndpointAddress> = of_hub.iter().flat_map(places).collect();
-    let status = service.status.as_ref();
-    let shown = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref());
-    let places = shown
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|entry| places(entry).next());
+    let places = shown(service).iter().filter_map(|entry| places(entry).next());
     let own: BTreeSet<EndpointAddress> = places.filter(|place| !of_hub.contains(place)).collect();
     own.into_iter().take(MAX_ADDRESSES).collect()
+}
+
+/// What a Service's status shows.
+#[must_use]
+pub fn shown(service: &Service) -> &[LoadBalancerIngress] {
+    let status = service.status.as_ref();
+    let ingress = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref());
+    ingress.unwrap_or_default()
 }
 
 /// The IP address, and the host name.

@@ -10,6 +10,7 @@ use api::v1alpha1::{IpFamily, LoadBalancer, load_balancer_condition as condition
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde_json::{Value, json};
 
+use crate::convert::provider;
 use crate::convert::service::{ClassPolicy, is_claimed};
 use crate::notice::Notice;
 
@@ -27,7 +28,7 @@ pub enum HubView<'a> {
 /// The part of the Service's status that shall be different, as a merge patch; none if it is right.
 #[must_use]
 pub fn project(service: &Service, policy: ClassPolicy, hub: HubView<'_>) -> Option<Value> {
-    let current = current_ingress(service);
+    let current = provider::shown(service);
     let wanted = if is_claimed(service, policy) {
         wanted(current, hub)
     } else {
@@ -83,17 +84,23 @@ fn hub_ingress(load_balancer: &LoadBalancer) -> Option<Vec<LoadBalancerIngress>>
     Some(shown(load_balancer))
 }
 
-/// The hub's addresses as the Service shows them.
-fn shown(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
+/// The hub's addresses as the hub shows them.
+fn given(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
     let status = load_balancer.status.as_ref();
     let addresses = status.and_then(|status| status.load_balancer.as_ref());
-    let mut ingress = addresses
+    addresses
         .map(|addresses| addresses.ingress.clone())
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// The hub's addresses as the Service shows them.
+fn shown(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
+    let mut ingress = given(load_balancer);
     if load_balancer.spec.proxy_protocol.is_some() {
         ingress.iter_mut().for_each(through_proxy);
     }
     let mut ingress = by_family(ingress, &load_balancer.spec.ip_families);
+    let status = load_balancer.status.as_ref();
     let hostname = status.and_then(|status| status.hostname.as_ref());
     if let Some(hostname) = hostname.filter(|hostname| !hostname.hostname.is_empty()) {
         name(&mut ingress, &hostname.hostname);
@@ -172,16 +179,6 @@ fn with_default(ingress: &LoadBalancerIngress) -> LoadBalancerIngress {
     ingress
 }
 
-fn current_ingress(service: &Service) -> &[LoadBalancerIngress] {
-    let status = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    status
-        .and_then(|status| status.ingress.as_deref())
-        .unwrap_or_default()
-}
-
 fn patch(ingress: &[LoadBalancerIngress]) -> Value {
     match ingress {
         [] => json!({"loadBalancer": {"ingress": null}}),
@@ -202,14 +199,8 @@ pub fn first_address(patch: &Value) -> Option<&str> {
 /// Every address and name by which the hub may be reached for it, also those that a status of before shows.
 #[must_use]
 pub fn everywhere(load_balancer: &LoadBalancer) -> Vec<LoadBalancerIngress> {
-    let status = load_balancer.status.as_ref();
-    let addresses = status.and_then(|status| status.load_balancer.as_ref());
-    let addresses = addresses.map(|addresses| addresses.ingress.clone());
-    addresses
-        .unwrap_or_default()
-        .into_iter()
-        .chain(shown(load_balancer))
-        .collect()
+    let given = given(load_balancer).into_iter();
+    given.chain(shown(load_balancer)).collect()
 }
 
 /// Where the hub serves it, in words, once that leads somewhere.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use api::names::PortNumber;
-use api::v1alpha1::{BackendDecision, InvalidBackend, ServiceBackend};
+use api::v1alpha1::{BackendDecision, InvalidBackend, IpFamily, ServiceBackend};
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::index::Index;
@@ -382,7 +382,10 @@ fn reach(index: &Index, exposure: Exposure, found: &Found) -> Result<Way, Proble
             protocol: transport,
             app_protocol: port.app_protocol.clone(),
             node_port,
-            ip_families: answering.map(shadow::ip_families).unwrap_or_default(),
+            ip_families: answering
+                .and_then(|service| service.spec.as_ref())
+                .map(IpFamily::of_service)
+                .unwrap_or_default(),
             tls: None,
         });
     }

@@ -8,7 +8,6 @@ use api::meta::{
     COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ORIGIN_KIND, ORIGIN_NAME, ORIGIN_NAMESPACE, is_label_value,
 };
 use api::names::{PortNumber, derived_name};
-use api::v1alpha1::IpFamily;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -84,15 +83,6 @@ pub(crate) fn node_port(service: &Service, number: i32, transport: &str) -> Opti
         .iter()
         .find(|p| p.port == number && protocol(p) == transport)?;
     PortNumber::try_from(found.node_port?).ok()
-}
-
-/// The address families that the NodePorts of a Service answer at, in its order.
-pub(crate) fn ip_families(service: &Service) -> Vec<IpFamily> {
-    service
-        .spec
-        .as_ref()
-        .map(IpFamily::of_service)
-        .unwrap_or_default()
 }
 
 /// This Service is a shadow of ours.

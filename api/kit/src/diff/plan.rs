@@ -40,19 +40,11 @@ impl Plan {
 
     /// Whether all that is wanted is there, and nothing else that is ours: there is nothing to do and nothing to say.
     pub fn is_settled(&self) -> bool {
-        let Self {
-            apply,
-            delete,
-            foreign,
-            terminating,
-            ambiguous,
-            unchanged: _,
-        } = self;
-        apply.is_empty()
-            && delete.is_empty()
-            && foreign.is_empty()
-            && terminating.is_empty()
-            && ambiguous.is_empty()
+        let settled = Self {
+            unchanged: self.unchanged,
+            ..Self::default()
+        };
+        *self == settled
     }
 
     /// This plan and one over other objects.

@@ -8,7 +8,7 @@ use crate::backoff::Backoff;
 
 /// How long a watch may wait for its next try. What changed while the API server was away waits as long, so it is
 /// shorter than the client library's half a minute; each process has some twenty watches.
-const LONGEST: Backoff = Backoff {
+const PAUSES: Backoff = Backoff {
     base: Duration::from_millis(800),
     max: Duration::from_secs(5),
 };
@@ -28,7 +28,7 @@ impl Iterator for Attempts {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = LONGEST.delay(self.made);
+        let pause = PAUSES.delay(self.made);
         self.made = self.made.saturating_add(1);
         Some(pause)
     }
@@ -57,6 +57,6 @@ mod tests {
         let mut pauses = pauses();
         assert!(pauses.by_ref().take(20).count() == 20);
         pauses.reset();
-        assert!(pauses.next() <= Some(LONGEST.base));
+        assert!(pauses.next() <= Some(PAUSES.base));
     }
 }

@@ -6,6 +6,7 @@ use e2e::wait::{seconds, until};
 use e2e::{echo, traffic};
 use serde_json::{Value, json};
 
+use crate::support::diagnosis::internal_address;
 use crate::support::{Scratch, answered, ccm, gone, hub_namespace, lab, programmed, text, tidy, uid};
 
 /// The chart's switch, as it was again at the end.
@@ -56,11 +57,7 @@ fn give_address(tenant: &Cluster, namespace: &str, ingress: &Value) {
 
 fn a_node_of(tenant: &Cluster) -> String {
     let nodes = tenant.list(&["nodes"]).unwrap();
-    let addresses = nodes
-        .iter()
-        .flat_map(|node| node["status"]["addresses"].as_array().into_iter().flatten());
-    let mut internal = addresses.filter(|address| address["type"] == "InternalIP");
-    text(&internal.next().unwrap()["address"]).unwrap()
+    nodes.iter().find_map(internal_address).unwrap()
 }
 
 /// What the hub sends to.

@@ -4,7 +4,7 @@ use e2e::cluster::Cluster;
 use e2e::echo;
 use serde_json::Value;
 
-use crate::support::{Scratch, hub_namespace, lab, service_address, text};
+use crate::support::{Scratch, hub_namespace, lab, page, running_pods, service_address, text};
 
 #[test]
 fn all_that_is_to_be_scraped_says_so_and_answers_at_the_port_and_path_that_it_names() {
@@ -43,8 +43,7 @@ fn all_that_is_to_be_scraped_says_so_and_answers_at_the_port_and_path_that_it_na
 /// Every pod with this label that runs says where it is scraped, and shows this metric there.
 #[track_caller]
 fn scraped(cluster: &Cluster, namespace: &str, label: &str, metric: &str) {
-    let mut pods = cluster.list(&["pods", "-n", namespace, "-l", label]).unwrap();
-    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running");
+    let pods = running_pods(cluster, namespace, label).unwrap();
     assert!(!pods.is_empty(), "no pod in {namespace} with {label}");
     for pod in &pods {
         let annotation = |key: &str| text(&pod["metadata"]["annotations"][format!("prometheus.io/{key}")]);
@@ -55,12 +54,11 @@ fn scraped(cluster: &Cluster, namespace: &str, label: &str, metric: &str) {
             "port {port} is none of the pod's: {pod}"
         );
         let path = annotation("path").unwrap_or_else(|| "/metrics".to_owned());
-        let name = text(&pod["metadata"]["name"]).unwrap();
-        let url = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{path}");
-        let page = cluster.kubectl(&["get", "--raw", &url]).unwrap();
+        let page = page(cluster, pod, port.parse().unwrap(), &path).unwrap();
         assert!(
             page.lines().any(|line| line.starts_with(metric)),
-            "{name} shows no {metric}"
+            "{} shows no {metric}",
+            pod["metadata"]["name"]
         );
     }
 }

@@ -82,7 +82,8 @@ fn node_ports(cluster: &Cluster, namespace: &str) -> String {
     text
 }
 
-fn internal_address(node: &Value) -> Option<String> {
+/// Where a node is reached inside its network.
+pub fn internal_address(node: &Value) -> Option<String> {
     let addresses = node["status"]["addresses"].as_array()?;
     let internal = addresses.iter().find(|address| address["type"] == "InternalIP")?;
     internal["address"].as_str().map(str::to_owned)

@@ -6,7 +6,7 @@ use e2e::cluster::Cluster;
 use e2e::wait::{seconds, until};
 use serde_json::Value;
 
-use super::{hub_namespace, lab, text};
+use super::{hub_namespace, lab, page, text};
 
 /// Label that tells Envoys of a tenant's shared fleet from those of one LoadBalancer.
 pub const COMPONENT: &str = "kubelb.k8c.io/component";
@@ -112,23 +112,16 @@ fn value(statistics: &str, name: &str) -> Result<u64, String> {
 
 /// The statistics of each Envoy.
 fn statistics(fleet: &Fleet<'_>) -> Result<BTreeMap<String, String>, String> {
-    let (tenant, pods) = match fleet {
-        Fleet::LoadBalancers(tenant, _) => (tenant, of_load_balancers(tenant)?),
-        Fleet::Gateway(tenant, namespace, name) => (tenant, of_gateway(tenant, namespace, name)?),
+    let pods = match fleet {
+        Fleet::LoadBalancers(tenant, _) => of_load_balancers(tenant)?,
+        Fleet::Gateway(tenant, namespace, name) => of_gateway(tenant, namespace, name)?,
     };
     if pods.is_empty() {
         return Err("no Envoy".to_owned());
     }
     let ask = |pod: &Value| {
         let name = text(&pod["metadata"]["name"]).ok_or("a pod without a name")?;
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{name}:{STATISTICS_PORT}/proxy/stats/prometheus",
-            hub_namespace(tenant)
-        );
-        let page = lab()
-            .hub
-            .kubectl(&["get", "--raw", &path])
-            .map_err(|e| e.to_string())?;
+        let page = page(&lab().hub, pod, STATISTICS_PORT, "/stats/prometheus")?;
         Ok((format!("{name}, started {} times", starts(pod)), page))
     };
     pods.iter().map(ask).collect()

@@ -329,32 +329,38 @@ pub fn pod(cluster: &Cluster, app: &str) -> Result<Value, String> {
 /// The pods of one of our components that are not on their way out, the newest last.
 fn pods(cluster: &Cluster, app: &str) -> Result<Vec<Value>, String> {
     let label = format!("app.kubernetes.io/name={app}");
+    let mut pods = running_pods(cluster, product::NAMESPACE, &label)?;
+    pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
+    Ok(pods)
+}
+
+/// The pods with a label that run and are not on their way out.
+pub fn running_pods(cluster: &Cluster, namespace: &str, label: &str) -> Result<Vec<Value>, String> {
     let mut pods = cluster
-        .list(&["pods", "-n", product::NAMESPACE, "-l", &label])
+        .list(&["pods", "-n", namespace, "-l", label])
         .map_err(|e| e.to_string())?;
     pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running");
-    pods.sort_by_key(|pod| text(&pod["metadata"]["creationTimestamp"]));
     Ok(pods)
 }
 
 /// Metrics of the newest pod of one of our components.
 pub fn metrics(cluster: &Cluster, app: &str, port: u16) -> Result<String, String> {
-    metrics_of(cluster, &pod(cluster, app)?, port)
+    page(cluster, &pod(cluster, app)?, port, "/metrics")
 }
 
 /// Metrics of every pod of one of our components.
 pub fn all_metrics(cluster: &Cluster, app: &str, port: u16) -> Result<Vec<String>, String> {
     let pods = pods(cluster, app)?;
-    pods.iter().map(|pod| metrics_of(cluster, pod, port)).collect()
+    pods.iter()
+        .map(|pod| page(cluster, pod, port, "/metrics"))
+        .collect()
 }
 
-/// Through the API server's proxy.
-fn metrics_of(cluster: &Cluster, pod: &Value, port: u16) -> Result<String, String> {
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let url = format!(
-        "/api/v1/namespaces/{}/pods/{name}:{port}/proxy/metrics",
-        product::NAMESPACE
-    );
+/// What a pod serves at a port and path, through the API server's proxy.
+pub fn page(cluster: &Cluster, pod: &Value, port: u16, path: &str) -> Result<String, String> {
+    let part = |key: &str| pod["metadata"][key].as_str().unwrap_or_default();
+    let (namespace, name) = (part("namespace"), part("name"));
+    let url = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{path}");
     cluster
         .kubectl(&["get", "--raw", &url])
         .map_err(|e| e.to_string())

@@ -110,7 +110,7 @@ pub async fn run(
 /// Ports are recorded in Services. A run that came before the watch shows those would see ports as free that are not, and
 /// might move one.
 async fn await_recorded(ctx: &Context, written: &[Object]) {
-    let services = written.iter().filter(|object| object.id().kind == "Service");
+    let services = written.iter().filter(|object| is_service(object));
     let shown = services.map(|service| ctx.stores.services.shown(service));
     watch::await_shown(join_all(shown)).await;
 }
