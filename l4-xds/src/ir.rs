@@ -7,6 +7,7 @@ mod policy;
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -30,7 +31,7 @@ pub enum InvalidValue {
 
 /// The hub's `LoadBalancer` object that everything is attributed to. Cheap to clone; a clone is known as the same without
 /// being read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Eq)]
 pub struct LoadBalancerId {
     namespace: Arc<str>,
     name: Arc<str>,
@@ -43,6 +44,19 @@ impl Ord for LoadBalancerId {
             false => one.cmp(other),
         };
         compare(&self.namespace, &other.namespace).then_with(|| compare(&self.name, &other.name))
+    }
+}
+
+impl PartialEq for LoadBalancerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Hash for LoadBalancerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { namespace, name } = self;
+        (namespace, name).hash(state);
     }
 }
 

@@ -76,6 +76,41 @@ pub struct Assignments {
     pub exhausted: BTreeSet<PortKey>,
 }
 
+/// Ports that somebody has, a bit for each number.
+#[derive(Debug, Default)]
+pub struct Taken {
+    tcp: Vec<u64>,
+    udp: Vec<u64>,
+}
+
+impl Taken {
+    /// Takes one. False where it was taken before.
+    pub fn insert(&mut self, protocol: Protocol, port: u16) -> bool {
+        let bits = match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+        };
+        let (word, bit) = (usize::from(port / 64), 1 << (port % 64));
+        if bits.len() <= word {
+            bits.resize(word + 1, 0);
+        }
+        let word = &mut bits[word];
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    /// Whether somebody has it.
+    #[must_use]
+    pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
+        let bits = match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+        };
+        (bits.get(usize::from(port / 64))).is_some_and(|word| word & (1 << (port % 64)) != 0)
+    }
+}
+
 /// Gives every wanted key a port.
 ///
 /// A recorded port is kept, also one that a narrower range no longer covers: moving it would break traffic for no
@@ -170,6 +205,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_port_is_taken_once_for_each_protocol() {
+        let mut taken = Taken::default();
+        for port in [0, 63, 64, u16::MAX] {
+            assert!(!taken.contains(Protocol::Tcp, port));
+            assert!(taken.insert(Protocol::Tcp, port));
+            assert!(!taken.insert(Protocol::Tcp, port));
+            assert!(taken.contains(Protocol::Tcp, port));
+            assert!(taken.insert(Protocol::Udp, port));
+        }
+        assert!(!taken.contains(Protocol::Tcp, 62));
+    }
 
     fn key(name: &str, port: u16, protocol: Protocol) -> PortKey {
         PortKey {

@@ -290,10 +290,10 @@ impl Context {
         names
     }
 
-    /// What the LoadBalancers of a namespace come to, oldest first. Controllers that ask at the same time wait for each
+    /// What the LoadBalancers of a namespace come to, in the order of names. Controllers that ask at the same time wait for each
     /// other: the second one finds it done.
     #[must_use]
-    pub fn assess(&self, view: &View) -> Vec<Arc<Assessed>> {
+    pub fn assess(&self, view: &View) -> Arc<Vec<Arc<Assessed>>> {
         let memory = Arc::clone(self.assessments.lock().entry(view.namespace.clone()).or_default());
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.of(view)

@@ -5,8 +5,9 @@
 //! of an empty world because its Tenant or namespace cannot be found.
 
 pub mod global;
+pub mod served;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller_kit::driver::Outcome;
@@ -14,24 +15,17 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::snapshot::Part;
 use l4_xds::translate::{Admission, part};
-use l4_xds::{Cache, ContentVersion, FleetKey, Frontend, LoadBalancerId, Snapshot};
+use l4_xds::{Cache, FleetKey, Frontend, LoadBalancerId, Snapshot};
 
+use self::served::{Served, ServedById};
 use crate::build::hub_service;
 use crate::context::{Context, Error, SharedMap};
 use crate::controller::load_balancer::arrival::Contents;
 use crate::controller::load_balancer::assess::{Assessed, View};
 use crate::controller::load_balancer::fleets::Workload;
+use crate::controller::load_balancer::previous::{About, Previous};
 use crate::controller::load_balancer::sites::Site;
 use crate::fleet::{FleetId, GLOBAL};
-
-/// What is served of one LoadBalancer, all of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Served {
-    /// Generation of the spec that it was made from.
-    pub generation: i64,
-    /// What Envoys acknowledge.
-    pub content: ContentVersion,
-}
 
 /// What is served, by namespace.
 #[derive(Debug)]
@@ -45,8 +39,6 @@ pub struct Snapshots {
     fleets: SharedMap<BTreeSet<FleetId>>,
 }
 
-/// What is served.
-pub type ServedById = HashMap<LoadBalancerId, Served>;
 /// In the order of ids.
 type Parts = Vec<Translated>;
 
@@ -55,6 +47,12 @@ type Parts = Vec<Translated>;
 struct Translated {
     frontend: Arc<Frontend>,
     part: Arc<Part>,
+}
+
+impl About for Translated {
+    fn id(&self) -> &LoadBalancerId {
+        &self.frontend.id
+    }
 }
 
 impl Snapshots {
@@ -136,9 +134,9 @@ pub fn view(ctx: &Context, namespace: &str) -> Option<View> {
         tenant: owner.tenant.name_any(),
         namespace: namespace.to_owned(),
         settings: owner.settings,
-        load_balancers: ctx.stores.load_balancers.in_namespace(namespace),
+        load_balancers: ctx.stores.load_balancers.list(namespace),
         addresses: ctx.stores.addresses.in_namespace(namespace),
-        services: ctx.stores.services.in_namespace(namespace),
+        services: ctx.stores.services.list(namespace),
         global_services: global_services(ctx, namespace),
         workloads: workloads(ctx, namespace),
         hostnames: ctx.hostnames.get(),
@@ -206,7 +204,7 @@ fn set(ctx: &Context, view: &View) -> Result<(), Error> {
     let before = ctx.snapshots.parts.lock().remove(namespace).unwrap_or_default();
     let parts = translate(ctx, frontends, before);
     let snapshots = assemble(ctx, view, &assessed, &parts);
-    let served = served(&parts, &assessed, Site::Tenant);
+    let served = served_of(&parts, assessed.iter(), Site::Tenant);
     ctx.snapshots.parts.lock().insert(namespace.to_owned(), parts);
     ctx.snapshots
         .metrics
@@ -232,7 +230,10 @@ fn assemble(
     let mut by_fleet: BTreeMap<FleetId, Vec<&Arc<Part>>> = fleets.map(|fleet| (fleet, Vec::new())).collect();
     for (item, Translated { part, .. }) in of_each(assessed, parts, Site::Tenant) {
         for fleet in item.place.homes() {
-            by_fleet.entry(fleet).or_default().push(part);
+            match by_fleet.get_mut(fleet.as_ref()) {
+                Some(parts) => parts.push(part),
+                None => drop(by_fleet.insert(fleet.into_owned(), vec![part])),
+            }
         }
     }
     (by_fleet.into_iter())
@@ -258,7 +259,7 @@ fn of_each<'a>(
 }
 
 /// What is served at a site of those of which every port is recorded.
-fn served<'a>(
+fn served_of<'a>(
     parts: &'a Parts,
     assessed: impl IntoIterator<Item = &'a Arc<Assessed>>,
     site: Site,
@@ -306,7 +307,7 @@ fn translate<'a>(
     frontends: impl IntoIterator<Item = &'a Arc<Frontend>>,
     before: Parts,
 ) -> Parts {
-    let mut before = before.into_iter().peekable();
+    let mut before = Previous::of(before);
     let mut admission = Admission::default();
     let mut parts = Parts::new();
     for frontend in frontends {
@@ -316,11 +317,7 @@ fn translate<'a>(
             continue;
         }
         let is_same = |old: &Translated| Arc::ptr_eq(&old.frontend, frontend);
-        while before
-            .next_if(|old| !is_same(old) && old.frontend.id < frontend.id)
-            .is_some()
-        {}
-        let known = before.next_if(|old| is_same(old) || old.frontend.id == frontend.id);
+        let known = before.take(&frontend.id);
         let kept = known.filter(|old| is_same(old) || old.frontend.listeners == frontend.listeners);
         let part = match kept {
             Some(old) => old.part,

@@ -5,7 +5,7 @@ mod hub;
 use hub::{FOLLOWER, Hub};
 use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::build::hub_service;
-use kubelb_manager::xds::Served;
+use kubelb_manager::xds::served::Served;
 use l4_xds::LoadBalancerId;
 use l4_xds::stream::LoadBalancerState;
 use serde_json::json;
@@ -106,7 +106,7 @@ async fn what_only_a_replica_without_the_lease_hears_is_recorded_and_both_serve_
     })
     .await;
     assert_eq!(served(&leader), served(&follower));
-    assert_eq!(served(&leader)[&good.0].content, good.1);
+    assert_eq!(served(&leader).get(&good.0).unwrap().content, good.1);
     hub.settled().await;
     assert!(is("good", "True", "Programmed") && is("bad", "False", "Rejected"));
 

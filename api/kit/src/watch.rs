@@ -10,6 +10,7 @@
 mod failures;
 mod guard;
 mod retry;
+mod shelves;
 mod store;
 mod task;
 
@@ -216,6 +217,9 @@ impl Watch<DynamicObject> {
     }
 }
 
+/// Objects of one namespace, sorted by name. Shared: nothing is copied with it.
+pub type List<K> = Arc<Vec<Arc<K>>>;
+
 /// All objects of one kind, as last seen. Cheap to clone.
 #[derive(Debug)]
 pub struct Watched<K> {
@@ -240,8 +244,12 @@ impl<K> Watched<K> {
 
     /// The objects of one namespace, sorted by name. Costs what the namespace holds.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        let held = self.store.in_namespace(namespace).into_iter();
-        held.map(|held| held.object).collect()
+        self.store.list(namespace).to_vec()
+    }
+
+    /// The same as one list. It is the very same list again for as long as nothing in the namespace changes.
+    pub fn list(&self, namespace: &str) -> List<K> {
+        self.store.list(namespace)
     }
 
     /// One object. The namespace is empty for cluster-scoped kinds.

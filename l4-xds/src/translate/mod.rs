@@ -8,14 +8,14 @@ mod health;
 mod listener;
 mod proxy_protocol;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf;
 use prost::{Message, Name};
 
 use crate::ir::{Frontend, Listener, LoadBalancerId, Port, Protocol};
-use crate::ports::envoy;
+use crate::ports::{Taken, envoy};
 use crate::snapshot::{Part, Resource, ResourceName, ResourceType, Snapshot};
 
 /// Which addresses Envoy's listeners bind.
@@ -108,56 +108,87 @@ pub fn translate<'a>(frontends: impl IntoIterator<Item = &'a Frontend>, settings
     }
 }
 
-/// Who holds which port so far.
+/// Who holds which port so far. Frontends come in the order of their ids.
 #[derive(Debug, Default)]
-pub struct Admission {
-    seen: HashSet<LoadBalancerId>,
-    ports: HashMap<(Protocol, Port), LoadBalancerId>,
+pub struct Admission<'a> {
+    last: Option<&'a LoadBalancerId>,
+    taken: Taken,
+    /// Those that were admitted. Read only to say who has a port.
+    admitted: Vec<&'a Frontend>,
 }
 
-impl Admission {
+impl<'a> Admission<'a> {
     /// Whether `frontend` can be served beside those admitted before it; if so, its ports are taken.
-    pub fn admit(&mut self, frontend: &Frontend) -> Result<(), Omission> {
-        if self.seen.contains(&frontend.id) {
+    pub fn admit(&mut self, frontend: &'a Frontend) -> Result<(), Omission> {
+        let id = &frontend.id;
+        if self.last == Some(id) {
             return Err(Omission::DescribedTwice);
         }
-        let mut listed = BTreeSet::new();
-        let mut envoy_ports = BTreeSet::new();
-        for Listener {
-            protocol,
-            port,
-            envoy_port,
-            ..
+        if let Some(listener) =
+            (frontend.listeners.iter()).find(|l| envoy::RESERVED.contains(&l.envoy_port.get()))
+        {
+            let port = listener.envoy_port;
+            return Err(Omission::ReservedPort { port });
+        }
+        // Most have one listener, which has nothing beside it in its own frontend.
+        if frontend.listeners.len() > 1 {
+            listed_once(frontend)?;
+        }
+        for &Listener {
+            protocol, envoy_port, ..
         } in &frontend.listeners
         {
-            if envoy::RESERVED.contains(&envoy_port.get()) {
-                return Err(Omission::ReservedPort { port: *envoy_port });
-            }
-            if !listed.insert((*protocol, *port)) {
-                return Err(Omission::ListedTwice {
-                    port: *port,
-                    protocol: *protocol,
-                });
-            }
-            let taken = (*protocol, *envoy_port);
-            let holder = if envoy_ports.insert(taken) {
-                self.ports.get(&taken)
-            } else {
-                Some(&frontend.id)
-            };
-            if let Some(holder) = holder {
-                return Err(Omission::PortTaken {
-                    port: *envoy_port,
-                    protocol: *protocol,
-                    holder: holder.clone(),
-                });
+            if self.taken.contains(protocol, envoy_port.get()) {
+                return Err(self.port_taken(protocol, envoy_port, id));
             }
         }
-        self.seen.insert(frontend.id.clone());
-        self.ports
-            .extend(envoy_ports.into_iter().map(|taken| (taken, frontend.id.clone())));
+        for &Listener {
+            protocol, envoy_port, ..
+        } in &frontend.listeners
+        {
+            self.taken.insert(protocol, envoy_port.get());
+        }
+        self.admitted.push(frontend);
+        self.last = Some(id);
         Ok(())
     }
+
+    fn port_taken(&self, protocol: Protocol, port: Port, by: &LoadBalancerId) -> Omission {
+        let has_it = |frontend: &&&Frontend| {
+            let mut listeners = frontend.listeners.iter();
+            listeners.any(|listener| (listener.protocol, listener.envoy_port) == (protocol, port))
+        };
+        let holder = self.admitted.iter().find(has_it);
+        Omission::PortTaken {
+            port,
+            protocol,
+            holder: holder.map_or(by, |holder| &holder.id).clone(),
+        }
+    }
+}
+
+/// Whether no listener of a frontend is in the way of another one of its own.
+fn listed_once(frontend: &Frontend) -> Result<(), Omission> {
+    let (mut listed, mut taken) = (Taken::default(), Taken::default());
+    for &Listener {
+        protocol,
+        port,
+        envoy_port,
+        ..
+    } in &frontend.listeners
+    {
+        if !listed.insert(protocol, port.get()) {
+            return Err(Omission::ListedTwice { port, protocol });
+        }
+        if !taken.insert(protocol, envoy_port.get()) {
+            return Err(Omission::PortTaken {
+                port: envoy_port,
+                protocol,
+                holder: frontend.id.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Translates one frontend. The result depends on nothing else, so it can be kept until the frontend changes.

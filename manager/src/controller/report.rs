@@ -4,7 +4,9 @@
 //! were acknowledged or rejected as they are served now. It is written when that changes, not when streams come
 //! and go: an Envoy keeps what it has when its stream ends, so silence takes nothing back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub mod heard;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::condition;
@@ -22,12 +24,13 @@ use l4_xds::{ContentVersion, LoadBalancerId, LoadBalancerReport};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::load_balancer::arrival::{self, Arrivals, Contents, Crews, Seat, Seats};
-use super::load_balancer::assess::Assessed;
+use self::heard::{Heard, moving};
+use super::load_balancer::arrival::Arrivals;
 use crate::build::{component, labels, object_meta};
 use crate::context::{Context, Error, FIELD_MANAGER};
 use crate::controller::load_balancer::status::is_acknowledged;
-use crate::xds::{self, Served, ServedById};
+use crate::xds;
+use crate::xds::served::{Served, ServedById};
 
 /// Annotation: the replica that heard it.
 pub const REPLICA: &str = "kubelb.k8c.io/replica";
@@ -37,7 +40,7 @@ const ARRIVALS_KEY: &str = "arrivals.json";
 
 /// What one load balancer's Envoys said about the content that is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct Word {
     /// The content.
     pub content: String,
     /// Envoy's words, if it was rejected.
@@ -46,7 +49,7 @@ pub struct Heard {
 }
 
 /// By name of the LoadBalancer.
-pub type Entries = BTreeMap<String, Heard>;
+pub type Entries = BTreeMap<String, Word>;
 /// What Envoys that clients reach say about each load balancer.
 pub type Reports = HashMap<LoadBalancerId, LoadBalancerReport>;
 
@@ -70,37 +73,37 @@ pub fn next(
             generation: _,
             content,
         },
-    ) in served
+    ) in served.iter()
     {
-        let now = said.get(id).and_then(|r| heard(r, content));
+        let now = said.get(id).and_then(|r| word(r, content));
         let kept = before
             .get(id.name())
-            .filter(|heard| heard.content == content.as_str());
+            .filter(|word| word.content == content.as_str());
         let recorded = by_name.get(id.name());
-        let news = now.filter(|heard| kept.is_some() || !recorded.is_some_and(|lb| says(lb, heard)));
-        if let Some(heard) = news.or_else(|| kept.cloned()) {
-            entries.insert(id.name().to_owned(), heard);
+        let news = now.filter(|word| kept.is_some() || !recorded.is_some_and(|lb| says(lb, word)));
+        if let Some(word) = news.or_else(|| kept.cloned()) {
+            entries.insert(id.name().to_owned(), word);
         }
     }
     entries
 }
 
 /// True where the status says the same of the same content.
-fn says(lb: &LoadBalancer, heard: &Heard) -> bool {
+fn says(lb: &LoadBalancer, word: &Word) -> bool {
     let Some(status) = &lb.status else { return false };
     let programmed = condition::find(&status.conditions, reason::PROGRAMMED);
-    let same = |c: &Condition| match heard.rejected {
+    let same = |c: &Condition| match word.rejected {
         // A rejected content is tried again with each generation.
         Some(_) => c.reason == reason::REASON_REJECTED && c.observed_generation == lb.metadata.generation,
         None => is_acknowledged(c),
     };
-    status.content_version.as_deref() == Some(heard.content.as_str()) && programmed.is_some_and(same)
+    status.content_version.as_deref() == Some(word.content.as_str()) && programmed.is_some_and(same)
 }
 
-fn heard(report: &LoadBalancerReport, content: &ContentVersion) -> Option<Heard> {
+fn word(report: &LoadBalancerReport, content: &ContentVersion) -> Option<Word> {
     let rejected = report.rejected.get(content).cloned();
     let known = rejected.is_some() || report.programmed.contains(content);
-    known.then(|| Heard {
+    known.then(|| Word {
         content: content.to_string(),
         rejected,
     })
@@ -123,12 +126,15 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         .get(&ctx.options.namespace, &name(&ctx.options.replica, namespace));
     let view = xds::view(ctx, namespace);
     let assessed = view.map(|view| ctx.assess(&view)).unwrap_or_default();
-    let world = World::of(ctx, namespace, &assessed);
-    let said = world.heard_here(ctx);
-    let arrivals = world.arrivals_here(ctx);
+    let heard = Heard::of(ctx, namespace);
+    let mut listener = heard.listen();
+    let said: Reports = (assessed.iter())
+        .filter_map(|item| Some((item.id.clone(), listener.report(item)?)))
+        .collect();
+    let arrivals = heard.arrivals(&moving(&assessed));
     let before = live.as_deref().map(entries).unwrap_or_default();
     let all = ctx.stores.load_balancers.in_namespace(namespace);
-    let entries = next(&before, &said, &world.served(), &all);
+    let entries = next(&before, &said, &heard.served(&assessed), &all);
     let live = live.as_deref().map(Object::typed).transpose()?;
     if entries.is_empty() && arrivals.is_empty() {
         if let Some(live) = live {
@@ -155,103 +161,8 @@ async fn clear(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
     Ok(Outcome::done())
 }
 
-/// What Envoys of a namespace say, on all replicas.
-#[derive(Debug, Clone, Default)]
-pub struct Merged {
-    /// The word of those that clients reach, about each load balancer.
-    pub reports: Reports,
-    /// LoadBalancers that the fleet which they are to move to has, by name.
-    pub arrived: BTreeSet<String>,
-    /// What all of this is about.
-    pub contents: Contents,
-}
-
-/// What all replicas heard about a namespace.
-#[must_use]
-pub fn merged(ctx: &Context, namespace: &str, assessed: &[Arc<Assessed>]) -> Merged {
-    let world = World::of(ctx, namespace, assessed);
-    let mut reports = world.heard_here(ctx);
-    let mut arrivals = vec![world.arrivals_here(ctx)];
-    for map in about(ctx, namespace) {
-        let replica = map.annotations().get(REPLICA).cloned().unwrap_or_default();
-        if replica != ctx.options.replica && is_alive(ctx, &replica) {
-            add(&mut reports, namespace, entries(&map));
-            arrivals.push(read(&map, ARRIVALS_KEY));
-        }
-    }
-    Merged {
-        reports,
-        arrived: arrival::arrived(&world.seats, &world.contents, &arrivals, &world.crews),
-        contents: world.contents,
-    }
-}
-
-/// Who serves what in a namespace. One that starts, or is on its way out, may acknowledge what no client of it will ever
-/// see, and so may a fleet that does not serve yet, or not any more.
-#[derive(Debug, Default)]
-struct World {
-    seats: Seats,
-    crews: Crews,
-    contents: Contents,
-}
-
-impl World {
-    fn of(ctx: &Context, namespace: &str, assessed: &[Arc<Assessed>]) -> Self {
-        let seats = assessed.iter();
-        let seats = seats.map(|item| (item.id.clone(), Seat::of(&item.place, &item.sites)));
-        let pods = |namespace| ctx.stores.envoy_pods.in_namespace(namespace);
-        let (own, global) = (pods(namespace), pods(ctx.options.namespace.as_str()));
-        Self {
-            seats: seats.collect(),
-            crews: Crews::of(own.iter().chain(&global).map(Arc::as_ref)),
-            contents: ctx.snapshots.contents(namespace),
-        }
-    }
-
-    /// What clients are served.
-    fn served(&self) -> ServedById {
-        let served = |(id, seat): (&LoadBalancerId, &Seat)| {
-            let served = self.contents.at(&seat.serving, id)?;
-            Some((id.clone(), served.clone()))
-        };
-        self.seats.iter().filter_map(served).collect()
-    }
-
-    /// What the Envoys that clients reach said to this replica.
-    fn heard_here(&self, ctx: &Context) -> Reports {
-        let said = ctx.reports.subscribe();
-        let said = said.borrow();
-        let mut fleets = BTreeMap::new();
-        let mut reports = Reports::with_capacity(self.seats.len());
-        for (id, seat) in &self.seats {
-            let (voices, crew) = fleets.entry(&seat.serving).or_insert_with(|| {
-                let key = seat.serving.key(id.namespace()).ok();
-                let fleet = key.and_then(|key| said.fleets.get(&key));
-                let voices = fleet.into_iter().flat_map(|fleet| fleet.load_balancers.iter());
-                (
-                    voices.peekable(),
-                    self.crews.of_fleet(&seat.serving, id.namespace()),
-                )
-            });
-            // Both are in the order of ids.
-            while voices.next_if(|(other, _)| *other < id).is_some() {}
-            if let Some((_, said)) = voices.next_if(|(other, _)| *other == id) {
-                reports.insert(id.clone(), said.of(|node| crew.contains(node.as_str())));
-            }
-        }
-        reports
-    }
-
-    /// Which Envoys of other fleets told this replica that they have what is to move to them.
-    fn arrivals_here(&self, ctx: &Context) -> Arrivals {
-        let said = ctx.reports.subscribe();
-        let said = said.borrow();
-        arrival::heard(&self.seats, &self.contents, &said, &self.crews)
-    }
-}
-
 fn add(all: &mut Reports, namespace: &str, entries: Entries) {
-    for (name, Heard { content, rejected }) in entries {
+    for (name, Word { content, rejected }) in entries {
         let Ok(id) = LoadBalancerId::new(namespace, name) else {
             continue;
         };
@@ -327,21 +238,16 @@ mod tests {
     }
 
     fn served(content: &str) -> ServedById {
-        ServedById::from([(
-            id("web"),
-            Served {
-                generation: 1,
-                content: content.into(),
-            },
-        )])
+        let served = Served {
+            generation: 1,
+            content: content.into(),
+        };
+        [(id("web"), served)].into_iter().collect()
     }
 
     fn said(programmed: &[&str], rejected: &[(&str, &str)]) -> Reports {
         let report = LoadBalancerReport {
-            programmed: programmed
-                .iter()
-                .map(|v| ContentVersion::from(*v))
-                .collect::<BTreeSet<_>>(),
+            programmed: programmed.iter().map(|v| ContentVersion::from(*v)).collect(),
             rejected: rejected
                 .iter()
                 .map(|(v, w)| (ContentVersion::from(*v), (*w).to_owned()))
@@ -351,7 +257,7 @@ mod tests {
     }
 
     fn heard(content: &str, rejected: Option<&str>) -> Entries {
-        let heard = Heard {
+        let heard = Word {
             content: content.into(),
             rejected: rejected.map(str::to_owned),
         };

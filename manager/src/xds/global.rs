@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use controller_kit::driver::Outcome;
+use l4_xds::LoadBalancerId;
 
-use super::{ServedById, hand_over, served, translate};
+use super::{hand_over, served_of, translate};
 use crate::context::{Context, Error};
 use crate::controller::global::gather::{Gathered, gather};
 use crate::controller::load_balancer::sites::Site;
@@ -37,7 +38,9 @@ pub fn publish(ctx: &Context) -> Result<Outcome, Error> {
         }
         Gathered::Tenancies(tenancies) => tenancies,
     };
-    let mut assessed: Vec<_> = (tenancies.iter()).flat_map(|tenancy| &tenancy.assessed).collect();
+    let mut assessed: Vec<_> = (tenancies.iter())
+        .flat_map(|tenancy| tenancy.assessed.iter())
+        .collect();
     assessed.sort_by(|one, other| one.id.cmp(&other.id));
     let frontends = assessed.iter().filter_map(|item| item.frontend(Site::Global));
     let before = ctx.snapshots.parts.lock().remove(GLOBAL).unwrap_or_default();
@@ -48,21 +51,16 @@ pub fn publish(ctx: &Context) -> Result<Outcome, Error> {
         parts.iter().map(|translated| &translated.part),
     );
     let snapshots = BTreeMap::from([(FleetId::Global, snapshot)]);
-    let served = served(&parts, assessed, Site::Global);
+    let served = served_of(&parts, assessed, Site::Global);
     ctx.snapshots.parts.lock().insert(GLOBAL.to_owned(), parts);
     (ctx.snapshots.metrics).set_snapshot_size(GLOBAL, snapshots.values());
     (ctx.snapshots).keep_only(GLOBAL, snapshots.keys().cloned().collect());
     let published = hand_over(ctx, GLOBAL, snapshots);
     let before = ctx.snapshots.set_served(GLOBAL, &served);
-    for namespace in changed(&before.unwrap_or_default(), &served) {
-        ctx.triggers.load_balancer.trigger(namespace);
+    let changed = served.changed_since(&before.unwrap_or_default());
+    let namespaces: BTreeSet<&str> = changed.iter().map(LoadBalancerId::namespace).collect();
+    for namespace in namespaces {
+        ctx.triggers.load_balancer.trigger(namespace.to_owned());
     }
     published.map(|()| Outcome::done())
-}
-
-/// Namespaces with something that is served otherwise than before.
-fn changed(before: &ServedById, now: &ServedById) -> BTreeSet<String> {
-    let all = before.keys().chain(now.keys());
-    let differs = all.filter(|id| before.get(*id) != now.get(*id));
-    differs.map(|id| id.namespace().to_owned()).collect()
 }

@@ -29,7 +29,8 @@ use serde_json::json;
 /// Specs that Envoy is asked about.
 const SEEDED: usize = 400;
 
-fn view(load_balancers: Vec<LoadBalancer>) -> View {
+fn view(mut load_balancers: Vec<LoadBalancer>) -> View {
+    load_balancers.sort_by_key(|lb| lb.metadata.name.clone());
     let tenant = json!({"endpointCIDRs": ["10.0.0.0/8", "fd00::/8"]});
     let tenant = Tenant::new("tenant-a", serde_json::from_value(tenant).unwrap());
     let nodes = json!({"addresses": [{"ip": "10.0.0.5"}, {"ip": "fd00::5"}]});
@@ -38,9 +39,9 @@ fn view(load_balancers: Vec<LoadBalancer>) -> View {
         tenant: "tenant-a".into(),
         namespace: "tenant-a".into(),
         settings: Some(merge(&tenant, None, "kubelb")),
-        load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
+        load_balancers: Arc::new(load_balancers.into_iter().map(Arc::new).collect()),
         addresses: vec![Arc::new(nodes)],
-        services: Vec::new(),
+        services: Arc::default(),
         global_services: Vec::new(),
         workloads: Vec::new(),
         hostnames: Arc::default(),
@@ -63,7 +64,7 @@ fn served(load_balancers: Vec<LoadBalancer>) -> Vec<Frontend> {
         &known,
         &mut Built::default(),
     );
-    view.services = desired.services;
+    view.services = Arc::new(desired.services);
     let all = view.assess();
     let accepted = all.iter().filter(|item| item.problem().is_none());
     let frontends = accepted.filter_map(|item| item.frontend(Site::Tenant));

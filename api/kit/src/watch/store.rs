@@ -1,7 +1,7 @@
-//! The memory of a watch: a sorted map that is replaced as a whole after a relist.
+//! The memory of a watch: sorted, and replaced as a whole after a relist.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -9,7 +9,8 @@ use std::{
 use kube::Resource;
 use tokio::sync::watch;
 
-use super::Modify;
+use super::shelves::Shelves;
+use super::{List, Modify};
 use crate::object::{Object, ObjectKey};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -61,7 +62,7 @@ impl<K> Clone for Held<K> {
 
 #[derive(Debug)]
 struct Content<K> {
-    objects: BTreeMap<ObjectKey, Held<K>>,
+    objects: Shelves<K>,
     undecodable: BTreeSet<ObjectKey>,
 }
 
@@ -85,7 +86,7 @@ impl<K> Store<K> {
     /// `modify` changes every object before it is kept.
     pub(super) fn new(modify: Option<Modify<K>>) -> Self {
         let content = Content {
-            objects: BTreeMap::new(),
+            objects: Shelves::default(),
             undecodable: BTreeSet::new(),
         };
         Self {
@@ -101,12 +102,11 @@ impl<K> Store<K> {
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Held<K>> {
-        let from = ObjectKey::new(namespace, "");
-        let content = self.read();
-        let all = content.objects.range(from..);
-        all.take_while(|(key, _)| key.namespace == namespace)
-            .map(|(_, object)| object.clone())
-            .collect()
+        self.read().objects.in_namespace(namespace).cloned().collect()
+    }
+
+    pub(super) fn list(&self, namespace: &str) -> List<K> {
+        self.read().objects.list(namespace)
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
@@ -204,14 +204,11 @@ impl<K> Store<K> {
             old.uid == new.uid && matches!(versions, (Some(old), Some(new)) if is_older(old, new))
         };
         let mut content = self.write();
-        let Some(held) = content
-            .objects
-            .get_mut(&key)
-            .filter(|held| is_later(&held.object))
-        else {
+        let held = content.objects.get(&key);
+        if !held.is_some_and(|held| is_later(&held.object)) {
             return;
-        };
-        *held = Held::new(object);
+        }
+        content.objects.insert(key, Held::new(object));
         drop(content);
         self.inserted.send_replace(());
     }
@@ -219,7 +216,7 @@ impl<K> Store<K> {
     pub(super) fn remove(&self, key: &ObjectKey) -> bool {
         let mut content = self.write();
         let was_undecodable = content.undecodable.remove(key);
-        content.objects.remove(key).is_some() || was_undecodable
+        content.objects.remove(key) || was_undecodable
     }
 
     /// The object exists but cannot be read; what was read before stays.
@@ -233,7 +230,7 @@ impl<K> Store<K> {
         K: Resource,
     {
         let mut content = self.write();
-        let mut fresh: BTreeMap<_, _> = fresh
+        let mut fresh: Shelves<_> = fresh
             .into_iter()
             .map(|object| {
                 let key = ObjectKey::of(object.as_ref());
@@ -273,16 +270,13 @@ impl<K> Store<K> {
     }
 }
 
-fn differences<K: Resource>(
-    old: &BTreeMap<ObjectKey, Held<K>>,
-    new: &BTreeMap<ObjectKey, Held<K>>,
-) -> Vec<ObjectKey> {
-    let gone = old.keys().filter(|key| !new.contains_key(*key));
+fn differences<K: Resource>(old: &Shelves<K>, new: &Shelves<K>) -> Vec<ObjectKey> {
+    let gone = old.iter().filter(|(key, _)| new.get(key).is_none());
     let other = new.iter().filter(|(key, new)| {
-        !old.get(*key)
+        !old.get(key)
             .is_some_and(|old| same_version(old.object.as_ref(), new.object.as_ref()))
     });
-    let keys: BTreeSet<_> = gone.chain(other.map(|(key, _)| key)).cloned().collect();
+    let keys: BTreeSet<_> = gone.chain(other).map(|(key, _)| key).collect();
     keys.into_iter().collect()
 }
 

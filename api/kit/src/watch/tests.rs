@@ -65,6 +65,8 @@ async fn the_world_is_kept_sorted_and_changes_are_told() {
     watched.synced().await;
     assert_eq!(names(&watched), ["0/z", "a/a", "a/b"]);
     assert_eq!(watched.in_namespace("a").len(), 2);
+    let (list, other) = (watched.list("a"), watched.list("0"));
+    assert!(Arc::ptr_eq(&list, &watched.list("a")), "nothing has changed");
     assert_eq!(heard.take(), ["0/z", "a/a", "a/b", "synced"]);
 
     server.put(SERVICES, service("c"));
@@ -72,6 +74,8 @@ async fn the_world_is_kept_sorted_and_changes_are_told() {
     settle().await;
     assert_eq!(names(&watched), ["a/a", "a/b", "a/c"]);
     assert_eq!(heard.take(), ["a/c", "0/z"]);
+    assert_eq!((list.len(), watched.list("a").len()), (2, 3));
+    assert_eq!((other.len(), watched.list("0").len()), (1, 0));
     assert!(watched.get("a", "c").is_some() && watched.get("0", "z").is_none());
 }
 

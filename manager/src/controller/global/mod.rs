@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use api::v1alpha1::{EnvoyProxyTopology, Tenant, TenantSpec};
 use controller_kit::driver::Outcome;
+use controller_kit::watch::List;
 use l4_xds::LoadBalancerId;
 use l4_xds::ports::PortRange;
 
@@ -17,7 +18,7 @@ use self::gather::{Gathered, gather};
 use super::load_balancer::assess::View;
 use super::load_balancer::plan::{Desired, Tenancy, plan_global};
 use super::load_balancer::status::Refusal;
-use super::load_balancer::{apply, fleets, gives_hostnames, next_look, port_count, refresh_hostnames};
+use super::load_balancer::{apply, count, fleets, gives_hostnames, next_look, refresh_hostnames};
 use crate::context::{Context, Error, now};
 use crate::settings::TenantSettings;
 use crate::xds;
@@ -135,9 +136,9 @@ fn own_view(ctx: &Context, tenancies: &[Tenancy]) -> (View, TenantSettings) {
     let view = View {
         tenant: String::new(),
         settings: Some(settings.clone()),
-        load_balancers: Vec::new(),
+        load_balancers: List::default(),
         addresses: Vec::new(),
-        services: ctx.stores.services.in_namespace(&namespace),
+        services: ctx.stores.services.list(&namespace),
         global_services: Vec::new(),
         workloads: xds::workloads(ctx, &namespace),
         hostnames: Arc::default(),
@@ -174,5 +175,5 @@ fn measure(ctx: &Context, view: &View, settings: &TenantSettings, desired: &Desi
         .envoy_proxies
         .with_label_values(&[namespace, topology]))
     .set(envoys);
-    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(port_count(desired));
+    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(count(desired.ports));
 }

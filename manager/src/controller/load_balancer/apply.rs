@@ -17,6 +17,7 @@ use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
 
 use super::assess::View;
+use super::built::Owners;
 use super::memory::{Calm, Made, Memory};
 use super::plan::Desired;
 use super::status::Refusal;
@@ -79,7 +80,12 @@ pub async fn run(
     let services = plan_services(ctx, view, desired, of_https, memory)?;
     let live = live(ctx, view, &kept)?;
     let plan = services.join(memory.settled.plan(others, &live, made_for(&view.tenant)));
-    let Portion { plan, left } = memory.portion(plan, desired);
+    // Mostly there is nothing to do, and nobody asks.
+    let owners = match plan.is_settled() {
+        true => Owners::new(),
+        false => memory.built.owners(),
+    };
+    let Portion { plan, left } = memory.portion(plan, &owners);
     let foreign = plan.foreign.clone();
     // A LoadBalancer that cannot be read looks as if it were gone.
     let unread = ctx
@@ -95,11 +101,11 @@ pub async fn run(
         .await;
     log(view, &report);
     await_recorded(ctx, &report.applied).await;
-    let mut applied = summarize(ctx, view, desired, report, foreign);
+    let mut applied = summarize(ctx, view, desired, &owners, report, foreign);
     // What was not tried again is as it was.
-    for owner in left.iter().filter_map(|id| desired.owners.get(&id.key.name)) {
+    for owner in left.iter().filter_map(|id| owners.get(id.key.name.as_str())) {
         if let Some(refusal) = memory.refused.get(owner) {
-            applied.refused.insert(owner.clone(), refusal.clone());
+            applied.refused.insert((*owner).clone(), refusal.clone());
         }
     }
     applied.more = !left.is_empty();
@@ -129,7 +135,7 @@ fn plan_services(
     memory: &mut Memory,
 ) -> Result<Plan, Error> {
     let stores = &ctx.stores;
-    let live = stores.services.in_namespace(&view.namespace);
+    let live = stores.services.list(&view.namespace);
     if of_https.is_empty() && memory.calm.is(&desired.services, &live) {
         return Ok(Plan::default());
     }
@@ -311,12 +317,13 @@ fn summarize(
     ctx: &Context,
     view: &View,
     desired: &Desired,
+    owners: &Owners<'_>,
     report: Report,
     foreign: Vec<ObjectId>,
 ) -> Applied {
     let lb_of = |id: &ObjectId| {
-        let owner = desired.owners.get(&id.key.name);
-        owner.filter(|_| id.kind == "Service").cloned()
+        let owner = owners.get(id.key.name.as_str());
+        owner.filter(|_| id.kind == "Service").copied().cloned()
     };
     let mut refused = BTreeMap::new();
     let mut refused_https = BTreeMap::new();

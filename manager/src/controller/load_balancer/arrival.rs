@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::moves::Place;
 use super::sites::{Site, Sites};
 use crate::fleet::FleetId;
-use crate::xds::{Served, ServedById};
+use crate::xds::served::{Served, ServedById};
 
 /// Envoys that take clients, by the name of their fleet's objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Arrival {
 
 /// By name of the LoadBalancer, for those that are to move.
 pub type Arrivals = BTreeMap<String, Arrival>;
-/// Where each LoadBalancer of a namespace is served.
+/// Where LoadBalancers of a namespace are served.
 pub type Seats = BTreeMap<LoadBalancerId, Seat>;
 
 /// Where a LoadBalancer is served.
@@ -74,6 +74,19 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Those of which something else is served than before.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> BTreeSet<LoadBalancerId> {
+        let Self { own, global } = self;
+        let pairs = [(own, &before.own), (global, &before.global)];
+        let others = pairs
+            .into_iter()
+            .filter(|(now, before)| !Arc::ptr_eq(now, before));
+        others
+            .flat_map(|(now, before)| now.changed_since(before))
+            .collect()
+    }
+
     /// What a fleet serves of one.
     #[must_use]
     pub fn at(&self, fleet: &FleetId, id: &LoadBalancerId) -> Option<&Served> {
@@ -215,7 +228,7 @@ mod tests {
             content: content.into(),
         };
         Contents {
-            own: Arc::new(ServedById::from([(id(), served)])),
+            own: Arc::new([(id(), served)].into_iter().collect()),
             global: Arc::default(),
         }
     }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use api::condition;
 use api::v1alpha1::load_balancer_condition as reason;
 use api::v1alpha1::{Addresses, LoadBalancer, Protocol};
+use controller_kit::watch::List;
 use k8s_openapi::api::core::v1::Service;
 use l4_xds::translate::part;
 use l4_xds::{ContentVersion, Frontend, Listener, LoadBalancerId, Port, Settings};
 
+use super::arrival::Seat;
 use super::assessments::Assessments;
 use super::convert::{Converted, Problem, WantedListener, convert, unbounded};
 use super::fleets::Workload;
@@ -29,12 +31,12 @@ pub struct View {
     pub namespace: String,
     /// What holds for it. None where the Tenant is gone or going: then nothing is served.
     pub settings: Option<TenantSettings>,
-    /// All LoadBalancers of the namespace.
-    pub load_balancers: Vec<Arc<LoadBalancer>>,
+    /// All LoadBalancers of the namespace, in the order of names.
+    pub load_balancers: List<LoadBalancer>,
     /// All Addresses of the namespace.
     pub addresses: Vec<Arc<Addresses>>,
     /// Hub Services of the namespace that we made.
-    pub services: Vec<Arc<Service>>,
+    pub services: List<Service>,
     /// Hub Services that we made for it in the manager's namespace.
     pub global_services: Vec<Arc<Service>>,
     /// What runs Envoys in the namespace.
@@ -64,6 +66,8 @@ pub struct Assessed {
     pub place: Place,
     /// Which address it has, and which it shall have.
     pub sites: Sites,
+    /// The fleet that clients reach, and the one that it is to move to.
+    pub seat: Seat,
     /// Where the *recorded* status says that Envoy rejected this very content.
     pub left_out: BTreeSet<Site>,
     tenant: Offer,
@@ -235,17 +239,15 @@ impl View {
 
     /// Assesses every LoadBalancer, in the order of names. Those that are being deleted are not served any more.
     #[must_use]
-    pub fn assess(&self) -> Vec<Arc<Assessed>> {
+    pub fn assess(&self) -> Arc<Vec<Arc<Assessed>>> {
         Assessments::default().of(self)
     }
 
     /// Those that are not being deleted, in the order of names.
     pub(super) fn staying(&self) -> Vec<&Arc<LoadBalancer>> {
-        let mut all: Vec<_> = (self.load_balancers.iter())
-            .filter(|lb| lb.metadata.deletion_timestamp.is_none())
-            .collect();
-        all.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
-        all
+        let all = self.load_balancers.iter();
+        all.filter(|lb| lb.metadata.deletion_timestamp.is_none())
+            .collect()
     }
 }
 
@@ -303,9 +305,12 @@ impl Assessed {
             Verdict::Refuse(_) => None,
         };
         let generation = lb.metadata.generation.unwrap_or_default();
+        let place = Place::of(settings.topology, id.name(), here);
+        let sites = Sites::of(settings.topology, lb, here, there);
         let mut item = Self {
-            place: Place::of(settings.topology, id.name(), here),
-            sites: Sites::of(settings.topology, lb, here, there),
+            seat: Seat::of(&place, &sites),
+            place,
+            sites,
             tenant: Offer::of(&id, generation, converted, here),
             global: Offer::of(&id, generation, converted, there),
             load_balancer: Arc::clone(lb),

@@ -4,10 +4,11 @@
 //! It decides nothing: what is remembered is what would be found again.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::v1alpha1::{Addresses, LoadBalancer};
+use controller_kit::watch::List;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::{LoadBalancerId, Settings};
@@ -20,10 +21,13 @@ use crate::settings::TenantSettings;
 #[derive(Debug, Default)]
 pub struct Assessments {
     common: Option<Common>,
-    services: Known<Service>,
-    global_services: Known<Service>,
+    load_balancers: List<LoadBalancer>,
+    services: List<Service>,
+    global_services: Vec<Arc<Service>>,
     /// In the order of names.
     all: Vec<Remembered>,
+    /// The same, as it was given out.
+    given: Arc<Vec<Arc<Assessed>>>,
 }
 
 /// What all of a namespace depend on.
@@ -43,29 +47,46 @@ struct Remembered {
     assessed: Arc<Assessed>,
 }
 
-/// Objects, in the order in which they were listed.
-type Known<T> = Vec<Arc<T>>;
-
 impl Assessments {
-    /// What the LoadBalancers of `view` come to, in the order of names.
-    pub fn of(&mut self, view: &View) -> Vec<Arc<Assessed>> {
+    /// What the LoadBalancers of `view` come to, in the order of names. The very same again, where nothing has changed.
+    pub fn of(&mut self, view: &View) -> Arc<Vec<Arc<Assessed>>> {
         let Some(settings) = &view.settings else {
             *self = Self::default();
-            return Vec::new();
+            return Arc::default();
         };
         if !(self.common.as_ref()).is_some_and(|common| common.is_of(view, settings)) {
             *self = Self {
                 common: Some(Common::of(view, settings)),
                 ..Self::default()
             };
+        } else if self.is_of(view) {
+            return Arc::clone(&self.given);
         }
-        let services = Services::of(&mut self.services, &view.services);
-        let global_services = Services::of(&mut self.global_services, &view.global_services);
-        let addresses: BTreeMap<String, &Addresses> = (view.addresses.iter())
-            .map(|addresses| (addresses.name_any(), addresses.as_ref()))
-            .collect();
+        self.assess(view, settings);
+        self.load_balancers = Arc::clone(&view.load_balancers);
+        let all = self.all.iter();
+        self.given = Arc::new(all.map(|remembered| Arc::clone(&remembered.assessed)).collect());
+        Arc::clone(&self.given)
+    }
+
+    fn is_of(&self, view: &View) -> bool {
+        Arc::ptr_eq(&self.load_balancers, &view.load_balancers)
+            && Arc::ptr_eq(&self.services, &view.services)
+            && are_same(&self.global_services, &view.global_services)
+    }
+
+    fn assess(&mut self, view: &View, settings: &TenantSettings) {
         let staying = view.staying();
-        let beyond = beyond_limit(&staying, settings);
+        let shared = Shared {
+            settings,
+            translation: &view.translation,
+            addresses: (view.addresses.iter())
+                .map(|addresses| (addresses.name_any(), addresses.as_ref()))
+                .collect(),
+            services: Services::of(&self.services, &view.services),
+            global_services: Services::of(&self.global_services, &view.global_services),
+            beyond: beyond_limit(&staying, settings),
+        };
         let mut before = std::mem::take(&mut self.all).into_iter().peekable();
         self.all.reserve(staying.len());
         for lb in staying {
@@ -73,37 +94,59 @@ impl Assessments {
             let is_it = |old: &Remembered| Arc::ptr_eq(&old.assessed.load_balancer, lb);
             while (before.next_if(|old| !is_it(old) && old.assessed.id.name() < name)).is_some() {}
             let known = before.next_if(|old| is_it(old) || old.assessed.id.name() == name);
-            let service_name = match &known {
-                Some(known) => known.service_name.clone(),
-                None => hub_service::name(&view.namespace, name),
+            let remembered = match known {
+                Some(known) => {
+                    let now = shared.inputs(lb, &known.service_name, Some(&known.assessed));
+                    let other = (!known.is_of(&now)).then(|| known.another(&now));
+                    other.unwrap_or(known)
+                }
+                None => {
+                    let service_name = hub_service::name(&view.namespace, name);
+                    match LoadBalancerId::new(view.namespace.as_str(), name) {
+                        Ok(id) => {
+                            Remembered::of(id, &shared.inputs(lb, &service_name, None), service_name.clone())
+                        }
+                        Err(_) => continue,
+                    }
+                }
             };
-            let old = known.as_ref().map(|known| known.assessed.as_ref());
-            let inputs = Inputs {
-                settings,
-                addresses: &addresses,
-                translation: &view.translation,
-                load_balancer: lb,
-                service: services.get(&service_name, old.map(|old| old.service.as_ref())),
-                global_service: (global_services)
-                    .get(&service_name, old.map(|old| old.global_service.as_ref())),
-                is_beyond_limit: beyond.contains(name),
-            };
-            let assessed = match known.as_ref() {
-                Some(known) if known.is_of(&inputs) => Arc::clone(&known.assessed),
-                Some(known) => Arc::new(Assessed::of(known.assessed.id.clone(), &inputs)),
-                None => match LoadBalancerId::new(view.namespace.as_str(), name) {
-                    Ok(id) => Arc::new(Assessed::of(id, &inputs)),
-                    Err(_) => continue,
-                },
-            };
-            self.all.push(Remembered {
-                is_beyond_limit: inputs.is_beyond_limit,
-                service_name,
-                assessed,
-            });
+            self.all.push(remembered);
         }
-        let all = self.all.iter();
-        all.map(|remembered| Arc::clone(&remembered.assessed)).collect()
+        self.services = Arc::clone(&view.services);
+        self.global_services.clone_from(&view.global_services);
+    }
+}
+
+/// What all LoadBalancers of a run are assessed by.
+struct Shared<'a> {
+    settings: &'a TenantSettings,
+    translation: &'a Settings,
+    addresses: BTreeMap<String, &'a Addresses>,
+    services: Services<'a>,
+    global_services: Services<'a>,
+    beyond: BTreeSet<&'a str>,
+}
+
+impl Shared<'_> {
+    /// `old` is what was found the last time.
+    fn inputs<'a>(
+        &'a self,
+        load_balancer: &'a Arc<LoadBalancer>,
+        service_name: &str,
+        old: Option<&'a Assessed>,
+    ) -> Inputs<'a> {
+        let name = load_balancer.metadata.name.as_deref().unwrap_or_default();
+        let service = old.map(|old| old.service.as_ref());
+        let global_service = old.map(|old| old.global_service.as_ref());
+        Inputs {
+            settings: self.settings,
+            addresses: &self.addresses,
+            translation: self.translation,
+            load_balancer,
+            service: self.services.get(service_name, service),
+            global_service: self.global_services.get(service_name, global_service),
+            is_beyond_limit: self.beyond.contains(name),
+        }
     }
 }
 
@@ -116,15 +159,10 @@ struct Services<'a> {
 }
 
 impl<'a> Services<'a> {
-    fn of(known: &mut Known<Service>, all: &'a [Arc<Service>]) -> Self {
-        let is_same = |(before, now)| Arc::ptr_eq(before, now);
-        let are_same = known.len() == all.len() && known.iter().zip(all).all(is_same);
-        if !are_same {
-            *known = all.to_vec();
-        }
+    fn of(known: &[Arc<Service>], all: &'a [Arc<Service>]) -> Self {
         Self {
             all,
-            are_same,
+            are_same: are_same(known, all),
             by_name: OnceCell::new(),
         }
     }
@@ -141,6 +179,12 @@ impl<'a> Services<'a> {
         });
         by_name.get(name).copied()
     }
+}
+
+/// The very same objects, in the same order.
+pub(super) fn are_same<T>(one: &[Arc<T>], other: &[Arc<T>]) -> bool {
+    std::ptr::eq(one, other)
+        || one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 impl Common {
@@ -160,19 +204,26 @@ impl Common {
             addresses,
             translation,
         } = self;
-        let same_addresses = addresses.len() == view.addresses.len()
-            && addresses
-                .iter()
-                .zip(&view.addresses)
-                .all(|(a, b)| Arc::ptr_eq(a, b));
         *namespace == view.namespace
-            && same_addresses
+            && are_same(addresses, &view.addresses)
             && *translation == view.translation
             && known == settings
     }
 }
 
 impl Remembered {
+    fn of(id: LoadBalancerId, inputs: &Inputs<'_>, service_name: String) -> Self {
+        Self {
+            service_name,
+            is_beyond_limit: inputs.is_beyond_limit,
+            assessed: Arc::new(Assessed::of(id, inputs)),
+        }
+    }
+
+    fn another(&self, inputs: &Inputs<'_>) -> Self {
+        Self::of(self.assessed.id.clone(), inputs, self.service_name.clone())
+    }
+
     /// Whether nothing of what it was assessed by is another one.
     fn is_of(&self, inputs: &Inputs<'_>) -> bool {
         let Assessed {

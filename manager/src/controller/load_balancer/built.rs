@@ -5,43 +5,102 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api::v1alpha1::EnvoyProxyTopology;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use l4_xds::LoadBalancerId;
 
-use super::assess::Assessed;
+use super::assess::{Assessed, View};
 use super::moves::Next;
+use super::previous::{About, Previous};
 use crate::build::hub_service::HubPort;
+use crate::fleet::selected_topology;
 use crate::hostnames::HostnameTable;
 
-/// Of one namespace.
+/// Of one namespace, in the order of ids.
 #[derive(Debug, Default)]
-pub struct Built {
-    before: HashMap<LoadBalancerId, (Source, Arc<Service>)>,
-    now: HashMap<LoadBalancerId, (Source, Arc<Service>)>,
+pub struct Built(Vec<Known>);
+
+/// Whose hub Services are, by their names.
+pub type Owners<'a> = HashMap<&'a str, &'a LoadBalancerId>;
+
+/// A plan that is being made.
+#[derive(Debug)]
+pub struct Building {
+    before: Previous<Known>,
+    /// What was known of the one that was asked for last, and is not the same any more.
+    other: Option<Known>,
+    now: Vec<Known>,
 }
 
-/// All that a hub Service is built from. Settings are not among it: with others, what is assessed is another one.
-#[derive(Debug)]
-pub struct Source {
-    /// Name of the Tenant.
-    pub tenant: String,
+/// A hub Service that shall be there.
+#[derive(Debug, Clone)]
+pub struct HubServiceBuilt {
+    /// The Service.
+    pub service: Arc<Service>,
+    /// The topology of the fleet that it selects.
+    pub topology: Option<EnvoyProxyTopology>,
+    /// The live one has to go first, because a field that cannot change has to.
+    pub replaces: bool,
+}
+
+/// All that a hub Service is built from but its ports. Settings are not among it: with others, what is assessed is another
+/// one.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The world that it is in.
+    pub view: &'a View,
     /// The LoadBalancer, and what it comes to.
-    pub assessed: Arc<Assessed>,
-    /// Who holds which host name.
-    pub hostnames: Arc<HostnameTable>,
-    /// The hub serves the Gateway API.
-    pub gateway_api: bool,
+    pub assessed: &'a Arc<Assessed>,
     /// Whose Envoys it selects.
-    pub next: Next,
+    pub next: &'a Next,
     /// Until when it stays, if it goes.
     pub until: Option<Timestamp>,
-    /// Its ports.
-    pub ports: Vec<HubPort>,
 }
 
-impl PartialEq for Source {
-    fn eq(&self, other: &Self) -> bool {
+/// A hub Service, and what it was built from.
+#[derive(Debug)]
+struct Known {
+    tenant: String,
+    assessed: Arc<Assessed>,
+    hostnames: Arc<HostnameTable>,
+    gateway_api: bool,
+    next: Next,
+    until: Option<Timestamp>,
+    ports: Ports,
+    built: HubServiceBuilt,
+}
+
+/// Ports of a hub Service.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// They.
+    pub hub: Vec<HubPort>,
+    /// All are those that the live Service records.
+    pub are_recorded: bool,
+}
+
+impl About for Known {
+    fn id(&self) -> &LoadBalancerId {
+        &self.assessed.id
+    }
+}
+
+impl Known {
+    fn of(source: &Source<'_>, ports: Ports, built: HubServiceBuilt) -> Self {
+        Self {
+            tenant: source.view.tenant.clone(),
+            assessed: Arc::clone(source.assessed),
+            hostnames: Arc::clone(&source.view.hostnames),
+            gateway_api: source.view.gateway_api,
+            next: source.next.clone(),
+            until: source.until,
+            ports,
+            built,
+        }
+    }
+
+    fn is_from(&self, source: &Source<'_>) -> bool {
         let Self {
             tenant,
             assessed,
@@ -49,40 +108,93 @@ impl PartialEq for Source {
             gateway_api,
             next,
             until,
-            ports,
+            ports: _,
+            built: _,
         } = self;
-        Arc::ptr_eq(assessed, &other.assessed)
-            && Arc::ptr_eq(hostnames, &other.hostnames)
-            && (tenant, gateway_api, next, until, ports)
+        Arc::ptr_eq(assessed, source.assessed)
+            && Arc::ptr_eq(hostnames, &source.view.hostnames)
+            && (tenant, *gateway_api, next, *until)
                 == (
-                    &other.tenant,
-                    &other.gateway_api,
-                    &other.next,
-                    &other.until,
-                    &other.ports,
+                    &source.view.tenant,
+                    source.view.gateway_api,
+                    source.next,
+                    source.until,
                 )
     }
 }
 
 impl Built {
-    /// The Service that is built from this.
-    pub fn get(&mut self, source: Source, build: impl FnOnce(&Source) -> Service) -> Arc<Service> {
-        let id = source.assessed.id.clone();
-        let service = match self.before.remove(&id) {
-            Some((known, service)) if known == source => service,
-            Some((_, service)) => {
-                let now = build(&source);
-                // The same object again is the same to all who compare it later.
-                if now == *service { service } else { Arc::new(now) }
-            }
-            None => Arc::new(build(&source)),
-        };
-        self.now.insert(id, (source, Arc::clone(&service)));
-        service
+    /// Begins a plan, which asks in the order of ids.
+    #[must_use]
+    pub fn begin(&mut self) -> Building {
+        let before = std::mem::take(&mut self.0);
+        Building {
+            now: Vec::with_capacity(before.len()),
+            other: None,
+            before: Previous::of(before),
+        }
     }
 
     /// Ends a plan: what it did not ask for is forgotten.
-    pub fn forget_others(&mut self) {
-        self.before = std::mem::take(&mut self.now);
+    pub fn end(&mut self, building: Building) {
+        self.0 = building.now;
+    }
+
+    /// Whose the hub Services of the last plan are. Also of those that have to be replaced.
+    #[must_use]
+    pub fn owners(&self) -> Owners<'_> {
+        let named = self.0.iter().filter_map(|known| {
+            let name = known.built.service.metadata.name.as_deref()?;
+            Some((name, known.id()))
+        });
+        named.collect()
+    }
+}
+
+impl Building {
+    /// The Service of before, where nothing that it is built from is another one: `are_recorded` says that all ports are as
+    /// the live Service records them, so they are the same if they were so before. Where there is none,
+    /// [`Building::build`] follows.
+    pub fn again(&mut self, source: &Source<'_>, are_recorded: bool) -> Option<HubServiceBuilt> {
+        let known = self.before.take(&source.assessed.id);
+        let is_same = |known: &Known| are_recorded && known.ports.are_recorded && known.is_from(source);
+        if !known.as_ref().is_some_and(is_same) {
+            self.other = known;
+            return None;
+        }
+        let built = known.as_ref().map(|known| known.built.clone());
+        self.now.extend(known);
+        built
+    }
+
+    /// The Service that is built from this. `replaces` says whether the live one has to go first.
+    pub fn build(
+        &mut self,
+        source: &Source<'_>,
+        ports: Ports,
+        build: impl FnOnce(&[HubPort]) -> Service,
+        replaces: impl FnOnce(&Service) -> bool,
+    ) -> HubServiceBuilt {
+        let before = self.other.take();
+        let before = before.filter(|known| known.id() == &source.assessed.id);
+        let known = match before {
+            Some(known) if known.ports.hub == ports.hub && known.is_from(source) => Known { ports, ..known },
+            before => {
+                let now = build(&ports.hub);
+                // The same object again is the same to all who compare it later.
+                let before = before.map(|known| known.built.service);
+                let same = before.filter(|before| **before == now);
+                let service = same.unwrap_or_else(|| Arc::new(now));
+                let built = HubServiceBuilt {
+                    topology: selected_topology(&service),
+                    replaces: replaces(&service),
+                    service,
+                };
+                Known::of(source, ports, built)
+            }
+        };
+        let built = known.built.clone();
+        self.now.push(known);
+        built
     }
 }

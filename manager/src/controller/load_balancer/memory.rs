@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use controller_kit::diff::{Plan, Portion, Rendered, Settled};
+use controller_kit::watch::List;
 use k8s_openapi::api::core::v1::Service;
 use l4_xds::LoadBalancerId;
 
-use super::built::Built;
-use super::plan::Desired;
+use super::assessments::are_same;
+use super::built::{Built, Owners};
 use super::status::Refusal;
 use super::told::Told;
 use crate::by_namespace::ByNamespace;
@@ -53,38 +54,32 @@ impl PartialEq for Made {
 /// What was wanted and what was there when all of it was as it should be. The very same again is so, too, which is seen
 /// without looking into any.
 #[derive(Debug, Default)]
-pub struct Calm {
-    desired: Vec<Arc<Service>>,
-    live: Vec<Arc<Service>>,
-}
+pub struct Calm(Option<(Vec<Arc<Service>>, List<Service>)>);
 
 impl Calm {
     /// What was found to be so.
     #[must_use]
-    pub fn of(desired: Vec<Arc<Service>>, live: Vec<Arc<Service>>) -> Self {
-        Self { desired, live }
+    pub fn of(desired: Vec<Arc<Service>>, live: List<Service>) -> Self {
+        Self(Some((desired, live)))
     }
 
     /// Whether it is the very same.
     #[must_use]
-    pub fn is(&self, desired: &[Arc<Service>], live: &[Arc<Service>]) -> bool {
-        are_same(&self.desired, desired) && are_same(&self.live, live)
+    pub fn is(&self, desired: &[Arc<Service>], live: &List<Service>) -> bool {
+        let same = |one: &[Arc<Service>]| are_same(one, desired);
+        (self.0.as_ref()).is_some_and(|(before, known)| Arc::ptr_eq(known, live) && same(before))
     }
-}
-
-fn are_same(one: &[Arc<Service>], other: &[Arc<Service>]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 impl Memory {
     /// As much of a plan as one run should do. What Envoys need is written at once.
-    pub fn portion(&self, mut plan: Plan, desired: &Desired) -> Portion {
+    pub fn portion(&self, mut plan: Plan, owners: &Owners<'_>) -> Portion {
         let (services, others) = std::mem::take(&mut plan.apply)
             .into_iter()
-            .partition(|change| desired.owners.contains_key(&change.desired.id().key.name));
+            .partition(|change| owners.contains_key(change.desired.id().key.name.as_str()));
         plan.apply = services;
         let mut portion = plan.portion(PORTION, |id| {
-            let owner = desired.owners.get(&id.key.name);
+            let owner = owners.get(id.key.name.as_str());
             owner.is_some_and(|owner| self.refused.contains_key(owner))
         });
         portion.plan.apply.extend(others);
@@ -99,12 +94,12 @@ mod tests {
     #[test]
     fn another_service_on_either_side_ends_the_calm() {
         let some = || Arc::new(Service::default());
-        let (desired, live) = (vec![some()], vec![some(), some()]);
-        let calm = Calm::of(desired.clone(), live.clone());
+        let (desired, live) = (vec![some()], Arc::new(vec![some(), some()]));
+        assert!(!Calm::default().is(&[], &Arc::default()), "nothing was found yet");
+        let calm = Calm::of(desired.clone(), Arc::clone(&live));
         assert!(calm.is(&desired, &live));
         assert!(!calm.is(&[some()], &live));
-        assert!(!calm.is(&desired, &[live[0].clone(), some()]));
-        assert!(!calm.is(&desired, &live[..1]));
+        assert!(!calm.is(&desired, &Arc::new(vec![live[0].clone(), some()])));
         assert!(!calm.is(&[], &live));
     }
 }

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod moves;
 pub mod plan;
 pub mod policy;
+pub mod previous;
 pub mod sites;
 pub mod status;
 pub mod told;
@@ -36,7 +37,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, ResourceExt};
+use kube::Api;
+use l4_xds::ContentVersion;
 use l4_xds::ports::PortRange;
 
 use self::apply::Applied;
@@ -45,7 +47,7 @@ use self::plan::{Desired, Known, plan};
 use self::sites::Site;
 use self::status::{Facts, status};
 use self::told::Told;
-use super::report::{self, Merged};
+use super::report::heard::{Merged, merged};
 use crate::build::hub_service;
 use crate::context::{Context, Error, now};
 use crate::fleet::selected_topology;
@@ -78,7 +80,7 @@ pub async fn run(ctx: &Context, namespace: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     };
     let assessed = ctx.assess(&view);
-    let merged = report::merged(ctx, namespace, &assessed);
+    let merged = merged(ctx, namespace, &assessed);
     let known = Known {
         arrived: &merged.arrived,
         now: now(),
@@ -139,55 +141,61 @@ async fn report_all(
         merged,
     } = found;
     let global = ctx.global.get();
-    let mut told_before = std::mem::take(told);
+    let basis = merged.basis(&view.hostnames);
+    let mut telling = told.begin(&basis);
+    let mut listener = merged.listen();
     let api: Api<_> = Api::namespaced(ctx.client.clone(), &view.namespace);
     let now = Time(now());
-    let mut writes = Vec::with_capacity(assessed.len());
+    let mut writes = Vec::new();
     for item in *assessed {
-        let name = item.load_balancer.name_any();
-        let generation = item.load_balancer.metadata.generation.unwrap_or_default();
-        let site = item.sites.show(merged.arrived.contains(&name));
-        let contents = match site {
-            Site::Tenant => &merged.contents.own,
-            Site::Global => &merged.contents.global,
-        };
-        // What is not in the snapshot yet may be what it was before: then an Envoy has it.
-        let content = contents
-            .get(&item.id)
-            .filter(|s| s.generation == generation)
-            .map(|s| s.content.clone())
-            .or_else(|| item.content(site, &view.translation));
         let exhausted = desired.exhausted.get(&item.id);
+        let exhausted = exhausted.or_else(|| global.exhausted.get(&item.id));
         let refused = applied.refused.get(&item.id);
+        let refused = refused.or_else(|| global.refused.get(&item.id));
+        let https = https_condition(ctx, view, item, desired, applied);
+        // What else there is to tell depends on more than the basis.
+        let is_plain =
+            exhausted.is_none() && refused.is_none() && https.is_none() && item.seat.target.is_none();
+        if telling.knows(item, is_plain) {
+            continue;
+        }
+        let site = item.sites.show(merged.arrived.contains(item.id.name()));
+        let content = content(merged, view, item, site);
+        let report = merged.report(&mut listener, item);
         let facts = Facts {
             assessed: item,
             settings,
             hostnames: &view.hostnames,
             site,
             content: content.as_ref(),
-            report: merged.reports.get(&item.id),
-            exhausted: exhausted
-                .or_else(|| global.exhausted.get(&item.id))
-                .map(Vec::as_slice),
-            refused: refused.or_else(|| global.refused.get(&item.id)),
-            https: https_condition(ctx, view, item, desired, applied),
+            report: report.as_ref(),
+            exhausted: exhausted.map(Vec::as_slice),
+            refused,
+            https,
         };
-        if told.knows(&mut told_before, item, &facts, &view.hostnames) {
-            continue;
-        }
         let status = status(&facts, &now);
         if item.load_balancer.status.as_ref() == Some(&status) {
-            told.remember(item, &facts, &view.hostnames);
+            telling.remember(item, is_plain);
             continue;
         }
         let api = &api;
         writes.push(async move { ctx.write_status(api, item.load_balancer.as_ref(), &status).await });
     }
+    told.end(telling, basis);
     stream::iter(writes)
         .buffer_unordered(CONCURRENCY)
         .try_collect::<Vec<_>>()
         .await?;
     Ok(())
+}
+
+/// What the current generation is to Envoys. What is not in the snapshot yet may be what it was before: then an Envoy has it.
+fn content(merged: &Merged, view: &View, item: &Assessed, site: Site) -> Option<ContentVersion> {
+    let served = merged.served(site, &item.id);
+    let generation = item.load_balancer.metadata.generation.unwrap_or_default();
+    let served = served.filter(|served| served.generation == generation);
+    let content = served.map(|served| served.content.clone());
+    content.or_else(|| item.content(site, &view.translation))
 }
 
 fn https_condition(
@@ -209,7 +217,9 @@ async fn report_addresses(ctx: &Context, view: &View, settings: &TenantSettings)
     let now: Timestamp = now();
     for addresses in &view.addresses {
         let status = status::addresses_status(addresses, &settings.endpoint_policy, &Time(now));
-        ctx.write_status(&api, addresses.as_ref(), &status).await?;
+        if addresses.status.as_ref() != Some(&status) {
+            ctx.write_status(&api, addresses.as_ref(), &status).await?;
+        }
     }
     Ok(())
 }
@@ -269,30 +279,27 @@ pub fn gives_hostnames(settings: &TenantSettings) -> bool {
     settings.dns.wildcard_domain.is_some() || settings.dns.allow_explicit_hostnames == Some(true)
 }
 
-/// Ports of Envoy that are taken.
-pub fn port_count(desired: &Desired) -> i64 {
-    let services = desired.services.iter();
-    let ports = services.filter_map(|service| service.spec.as_ref()?.ports.as_ref());
-    ports
-        .map(|ports| i64::try_from(ports.len()).unwrap_or(i64::MAX))
-        .sum()
+/// As a gauge takes it.
+pub fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn measure(ctx: &Context, view: &View, desired: &Desired) {
     let namespace = view.namespace.as_str();
-    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(port_count(desired));
+    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(count(desired.ports));
     let Some(settings) = &view.settings else {
         return ctx.metrics.forget_fleets(namespace, &view.tenant);
     };
     for topology in EnvoyProxyTopology::ALL {
         // Those of all tenants are another run's work: what is there counts.
-        let there = view.global_services.iter().map(Arc::as_ref);
-        let services = desired.services.iter().map(Arc::as_ref).chain(there);
-        let served = services.filter(|service| selected_topology(service) == Some(topology));
+        let there = (view.global_services.iter())
+            .filter(|service| selected_topology(service) == Some(topology))
+            .count();
+        let here = desired.by_topology.get(&topology).copied().unwrap_or_default();
         let fleets = desired.fleets.iter().filter(|(id, _)| id.topology() == topology);
         let envoys = fleets.map(|(id, fleet)| fleets::envoys(id, fleet, &view.workloads, settings));
         let counts = FleetCounts {
-            load_balancers: served.count(),
+            load_balancers: here + there,
             envoys: envoys.sum(),
         };
         let is_used = topology == settings.topology;

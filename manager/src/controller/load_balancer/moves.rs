@@ -10,6 +10,7 @@
 //! the same object with the same ports, and so its address stays too. Connections that are open go on to the Envoys
 //! that they were opened to, for as long as those live: the hub's nodes choose an Envoy for new connections only.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use api::v1alpha1::EnvoyProxyTopology;
@@ -78,24 +79,28 @@ impl Place {
         is_elsewhere.then_some(&self.wanted)
     }
 
-    /// All fleets of its own namespace that have its listeners.
-    #[must_use]
-    pub fn homes(&self) -> BTreeSet<FleetId> {
-        let former = self.former_until.map(|_| self.other(self.serving()));
-        [Some(self.wanted.clone()), Some(self.serving().clone()), former]
+    /// All fleets of its own namespace that have its listeners. Each is named once.
+    pub fn homes(&self) -> impl Iterator<Item = Cow<'_, FleetId>> {
+        let serving = self.serving();
+        let moves = (*serving != self.wanted).then_some(Cow::Borrowed(serving));
+        let former = self.former_until.map(|_| self.other(serving));
+        let former = former.filter(|former| *former != self.wanted).map(Cow::Owned);
+        [Cow::Borrowed(&self.wanted)]
             .into_iter()
-            .flatten()
-            .collect()
+            .chain(moves)
+            .chain(former)
     }
 
-    /// All fleets that have to be there after this step.
-    #[must_use]
-    pub fn needed(&self, next: &Next) -> BTreeSet<FleetId> {
-        let former = next.former_until.map(|_| self.other(&next.fleet));
-        [Some(self.wanted.clone()), Some(next.fleet.clone()), former]
-            .into_iter()
-            .flatten()
-            .collect()
+    /// Adds all fleets that have to be there after this step.
+    pub fn need(&self, next: &Next, all: &mut BTreeSet<FleetId>) {
+        for fleet in [&self.wanted, &next.fleet] {
+            if !all.contains(fleet) {
+                all.insert(fleet.clone());
+            }
+        }
+        if next.former_until.is_some() {
+            all.insert(self.other(&next.fleet));
+        }
     }
 
     fn other(&self, than: &FleetId) -> FleetId {
@@ -151,6 +156,19 @@ mod tests {
         Place::of(topology, "web", Some(&service(fleet, until)))
     }
 
+    fn homes(place: &Place) -> BTreeSet<FleetId> {
+        let homes: Vec<_> = place.homes().map(Cow::into_owned).collect();
+        let different: BTreeSet<_> = homes.iter().cloned().collect();
+        assert_eq!(different.len(), homes.len(), "each is named once");
+        different
+    }
+
+    fn needed(place: &Place, next: &Next) -> BTreeSet<FleetId> {
+        let mut all = BTreeSet::new();
+        place.need(next, &mut all);
+        all
+    }
+
     fn both() -> BTreeSet<FleetId> {
         BTreeSet::from([FleetId::Shared, dedicated()])
     }
@@ -159,7 +177,7 @@ mod tests {
     fn a_new_load_balancer_begins_where_it_is_wanted() {
         let new = Place::of(EnvoyProxyTopology::Dedicated, "web", None);
         assert_eq!((new.target(), new.serving()), (None, &dedicated()));
-        assert_eq!(new.homes(), BTreeSet::from([dedicated()]));
+        assert_eq!(homes(&new), BTreeSet::from([dedicated()]));
         let next = new.next(false, DRAIN, at(0));
         assert_eq!((next.fleet, next.former_until), (dedicated(), None));
     }
@@ -167,12 +185,12 @@ mod tests {
     #[test]
     fn both_fleets_have_it_and_the_old_one_serves_until_the_new_one_has_arrived() {
         let place = place(EnvoyProxyTopology::Dedicated, &FleetId::Shared, None);
-        assert_eq!(place.homes(), both());
+        assert_eq!(homes(&place), both());
         assert_eq!(place.serving(), &FleetId::Shared);
         let next = place.next(false, DRAIN, at(100));
         assert_eq!((next.fleet, next.former_until), (FleetId::Shared, None));
         let next = place.next(true, DRAIN, at(100));
-        assert_eq!(place.needed(&next), both());
+        assert_eq!(needed(&place, &next), both());
         assert_eq!((next.fleet, next.former_until), (dedicated(), Some(at(130))));
     }
 
@@ -180,12 +198,12 @@ mod tests {
     fn the_old_fleet_has_it_until_the_recorded_time_is_over() {
         let moved = |until| place(EnvoyProxyTopology::Dedicated, &dedicated(), until);
         let place = moved(Some(at(130)));
-        assert_eq!((place.target(), place.homes()), (None, both()));
+        assert_eq!((place.target(), homes(&place)), (None, both()));
         assert_eq!(place.next(false, DRAIN, at(129)).former_until, Some(at(130)));
         let over = place.next(false, DRAIN, at(130));
         assert_eq!(over.former_until, None);
-        assert_eq!(place.needed(&over), BTreeSet::from([dedicated()]));
-        assert_eq!(moved(None).homes(), BTreeSet::from([dedicated()]));
+        assert_eq!(needed(&place, &over), BTreeSet::from([dedicated()]));
+        assert_eq!(homes(&moved(None)), BTreeSet::from([dedicated()]));
     }
 
     #[test]
@@ -193,12 +211,12 @@ mod tests {
         // Before it moved: nothing happened.
         let back = place(EnvoyProxyTopology::Shared, &FleetId::Shared, None);
         assert_eq!(
-            (back.target(), back.homes()),
+            (back.target(), homes(&back)),
             (None, BTreeSet::from([FleetId::Shared]))
         );
         // After: the one that it left has it still, and takes it back when its Envoys say so.
         let back = place(EnvoyProxyTopology::Shared, &dedicated(), Some(at(130)));
-        assert_eq!((back.target(), back.homes()), (Some(&FleetId::Shared), both()));
+        assert_eq!((back.target(), homes(&back)), (Some(&FleetId::Shared), both()));
         let next = back.next(true, DRAIN, at(110));
         assert_eq!((next.fleet, next.former_until), (FleetId::Shared, Some(at(140))));
     }
@@ -208,6 +226,6 @@ mod tests {
         let mut service = service(&FleetId::Shared, None);
         service.metadata.annotations = Some([(FORMER_FLEET_UNTIL.to_owned(), "soon".to_owned())].into());
         let place = Place::of(EnvoyProxyTopology::Shared, "web", Some(&service));
-        assert_eq!(place.homes(), BTreeSet::from([FleetId::Shared]));
+        assert_eq!(homes(&place), BTreeSet::from([FleetId::Shared]));
     }
 }

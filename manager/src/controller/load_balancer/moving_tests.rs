@@ -10,7 +10,8 @@ use kube::ResourceExt;
 use l4_xds::ports::PortRange;
 use serde_json::json;
 
-use super::assess::View;
+use super::assess::{Assessed, View};
+use super::assessments::Assessments;
 use super::built::Built;
 use super::fleets::{GRACE, Workload};
 use super::moves::FORMER_FLEET_UNTIL;
@@ -20,6 +21,7 @@ use super::sites::Site;
 use crate::build::envoy::WorkloadKind;
 use crate::build::hub_service::recorded_ports;
 use crate::fleet::FleetId;
+use crate::hostnames::HostnameTable;
 use crate::settings::{DEFAULT_DRAIN, merge};
 
 const SHARED: EnvoyProxyTopology = EnvoyProxyTopology::Shared;
@@ -28,10 +30,14 @@ const DEDICATED: EnvoyProxyTopology = EnvoyProxyTopology::Dedicated;
 /// A tenant with the load balancers `web` and `api`, and what the hub holds for it.
 struct Hub {
     topology: EnvoyProxyTopology,
-    load_balancers: Vec<&'static str>,
+    load_balancers: BTreeMap<&'static str, Arc<LoadBalancer>>,
     services: Vec<Arc<Service>>,
     workloads: Vec<Workload>,
     now: i64,
+    hostnames: Arc<HostnameTable>,
+    /// What the last step remembered.
+    assessments: Assessments,
+    built: Built,
 }
 
 fn lb(name: &str) -> LoadBalancer {
@@ -54,13 +60,23 @@ impl Hub {
     fn new(topology: EnvoyProxyTopology) -> Self {
         let mut hub = Self {
             topology,
-            load_balancers: vec!["web", "api"],
+            load_balancers: BTreeMap::new(),
             services: vec![],
             workloads: vec![],
             now: 0,
+            hostnames: Arc::default(),
+            assessments: Assessments::default(),
+            built: Built::default(),
         };
+        for name in ["web", "api"] {
+            hub.add(name);
+        }
         hub.step(&[]);
         hub
+    }
+
+    fn add(&mut self, name: &'static str) {
+        self.load_balancers.insert(name, Arc::new(lb(name)));
     }
 
     fn view(&self) -> View {
@@ -76,16 +92,12 @@ impl Hub {
             tenant: "a".into(),
             namespace: "tenant-a".into(),
             settings: Some(merge(&Tenant::new("a", spec), None, "kubelb")),
-            load_balancers: self
-                .load_balancers
-                .iter()
-                .map(|name| Arc::new(lb(name)))
-                .collect(),
+            load_balancers: Arc::new(self.load_balancers.values().cloned().collect()),
             addresses: vec![],
-            services: self.services.clone(),
+            services: Arc::new(self.services.clone()),
             global_services: vec![],
             workloads: self.workloads.clone(),
-            hostnames: Arc::default(),
+            hostnames: Arc::clone(&self.hostnames),
             gateway_api: true,
             translation: l4_xds::Settings::default(),
         }
@@ -99,12 +111,15 @@ impl Hub {
             arrived: &arrived,
             now: at(self.now),
         };
-        let desired = plan(
-            &view,
-            &view.assess(),
-            &PortRange::default(),
-            &known,
-            &mut Built::default(),
+        let plan_with = |assessed: &[Arc<Assessed>], built: &mut Built| {
+            plan(&view, assessed, &PortRange::default(), &known, built)
+        };
+        let desired = plan_with(&self.assessments.of(&view), &mut self.built);
+        let afresh = plan_with(&view.assess(), &mut Built::default());
+        assert_eq!(
+            format!("{desired:?}"),
+            format!("{afresh:?}"),
+            "what is remembered changes nothing"
         );
         self.services.clone_from(&desired.services);
         self.workloads = (desired.fleets.iter())
@@ -131,10 +146,13 @@ impl Hub {
     /// Which load balancers each fleet has listeners of.
     fn served(&self) -> BTreeMap<FleetId, Vec<String>> {
         let mut served: BTreeMap<FleetId, Vec<String>> = BTreeMap::new();
-        for item in self.view().assess() {
+        for item in self.view().assess().iter() {
             assert!(item.frontend(Site::Tenant).is_some(), "its ports are recorded");
             for fleet in item.place.homes() {
-                served.entry(fleet).or_default().push(item.id.name().to_owned());
+                served
+                    .entry(fleet.into_owned())
+                    .or_default()
+                    .push(item.id.name().to_owned());
             }
         }
         for names in served.values_mut() {
@@ -273,7 +291,7 @@ fn a_fleet_that_does_not_come_up_keeps_nobody_from_being_served() {
 fn a_load_balancer_made_after_the_change_begins_with_a_fleet_of_its_own() {
     let mut hub = Hub::new(SHARED);
     hub.topology = DEDICATED;
-    hub.load_balancers.push("new");
+    hub.add("new");
     hub.step(&[]);
     assert_eq!(hub.serving("new"), own("new"));
     assert!(!hub.served()[&FleetId::Shared].contains(&"new".to_owned()));
@@ -291,7 +309,7 @@ fn a_tenant_whose_last_load_balancer_went_keeps_its_fleet_for_the_next() {
 
     // The next one comes in time, and the fleet stays.
     hub.now += GRACE.as_secs() - 1;
-    hub.load_balancers.push("web");
+    hub.add("web");
     hub.step(&[]);
     assert_eq!(hub.fleets(), [(FleetId::Shared, None)]);
 
@@ -306,7 +324,7 @@ fn a_tenant_whose_last_load_balancer_went_keeps_its_fleet_for_the_next() {
 #[test]
 fn the_fleet_of_a_deleted_load_balancer_goes_after_its_connections_had_their_time() {
     let mut hub = Hub::new(DEDICATED);
-    hub.load_balancers.retain(|name| *name != "web");
+    hub.load_balancers.remove("web");
     hub.step(&[]);
     assert_eq!(
         hub.fleets(),

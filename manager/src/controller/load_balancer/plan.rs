@@ -1,17 +1,18 @@
 //! What the hub shall hold for one tenant's LoadBalancers. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::meta;
+use api::v1alpha1::EnvoyProxyTopology;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use l4_xds::LoadBalancerId;
-use l4_xds::ports::{Assignments, PortKey, PortRange, allocate};
+use l4_xds::ports::{Assignments, PortKey, PortRange, Taken, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
-use super::built::{Built, Source};
+use super::built::{self, Building, Built, HubServiceBuilt, Source};
 use super::convert::{Converted, WantedListener};
 use super::fleets::{self, Fleet, Workload};
 use super::https::{self, Https, https};
@@ -28,8 +29,10 @@ use crate::settings::TenantSettings;
 pub struct Desired {
     /// One for each LoadBalancer that is served.
     pub services: Vec<Arc<Service>>,
-    /// Whose they are, by name.
-    pub owners: HashMap<String, LoadBalancerId>,
+    /// Ports of Envoy that they take.
+    pub ports: usize,
+    /// How many select fleets of each topology.
+    pub by_topology: BTreeMap<EnvoyProxyTopology, usize>,
     /// Names of live Services that have to go first, because a field that cannot change has to.
     pub recreate: BTreeSet<String>,
     /// LoadBalancers for which no Envoy port was left, with the ports.
@@ -57,7 +60,7 @@ pub struct Tenancy {
     /// Its world.
     pub view: View,
     /// What its LoadBalancers come to.
-    pub assessed: Vec<Arc<Assessed>>,
+    pub assessed: Arc<Vec<Arc<Assessed>>>,
 }
 
 /// A LoadBalancer that may have a hub Service at a site.
@@ -85,15 +88,23 @@ pub fn plan(
     let candidates: Vec<_> = candidates(view, assessed, Site::Tenant, known.now).collect();
     let ports = assign(&candidates, Site::Tenant, range);
     let (mut desired, mut needed) = (Desired::default(), BTreeSet::new());
+    let mut building = built.begin();
     for candidate in &candidates {
         let item = candidate.item;
         let arrived = item.place.target().is_some() && known.arrived.contains(item.id.name());
         let next = item.place.next(arrived, settings.envoy.drain, known.now);
-        needed.extend(item.place.needed(&next));
+        item.place.need(&next, &mut needed);
         desired.due = earlier(desired.due, next.former_until);
-        desired.add(candidate, Site::Tenant, &view.namespace, next, &ports, built);
+        desired.add(
+            candidate,
+            Site::Tenant,
+            &view.namespace,
+            &next,
+            &ports,
+            &mut building,
+        );
     }
-    built.forget_others();
+    built.end(building);
     for item in assessed {
         let https = https(view, settings, item);
         (desired.https).extend(https.map(|https| (item.id.clone(), https)));
@@ -118,15 +129,16 @@ pub fn plan_global(
         .collect();
     let ports = assign(&candidates, Site::Global, range);
     let (mut desired, mut needed) = (Desired::default(), BTreeSet::new());
+    let mut building = built.begin();
     for candidate in &candidates {
         needed.insert(FleetId::Global);
         let next = Next {
             fleet: FleetId::Global,
             former_until: None,
         };
-        desired.add(candidate, Site::Global, namespace, next, &ports, built);
+        desired.add(candidate, Site::Global, namespace, &next, &ports, &mut building);
     }
-    built.forget_others();
+    built.end(building);
     desired.set_fleets(&needed, workloads, kind, now);
     desired
 }
@@ -162,46 +174,59 @@ impl Desired {
         candidate: &Candidate<'_>,
         site: Site,
         namespace: &str,
-        next: Next,
+        next: &Next,
         ports: &Ports,
-        built: &mut Built,
+        building: &mut Building,
     ) {
         let Candidate {
-            item,
+            view,
+            item: assessed,
             converted,
             until,
             ..
-        } = candidate;
-        self.due = earlier(self.due, *until);
-        let hub_ports = hub_ports(item, &converted.listeners, ports);
-        let missing = missing(item, &converted.listeners, ports);
-        if !missing.is_empty() {
-            self.exhausted.insert(item.id.clone(), missing);
+        } = *candidate;
+        self.due = earlier(self.due, until);
+        let source = Source {
+            view,
+            assessed,
+            next,
+            until,
+        };
+        if let Some(built) = building.again(&source, ports.are_recorded()) {
+            return self.keep(built);
         }
-        if hub_ports.is_empty() {
+        let missing = missing(assessed, &converted.listeners, ports);
+        if !missing.is_empty() {
+            self.exhausted.insert(assessed.id.clone(), missing);
+        }
+        let ports = built::Ports {
+            hub: hub_ports(assessed, &converted.listeners, ports),
+            are_recorded: ports.are_recorded(),
+        };
+        if ports.hub.is_empty() {
             return;
         }
-        let source = Source {
-            tenant: candidate.view.tenant.clone(),
-            assessed: Arc::clone(item),
-            hostnames: Arc::clone(&candidate.view.hostnames),
-            gateway_api: candidate.view.gateway_api,
-            next,
-            until: *until,
-            ports: hub_ports,
-        };
-        let service = built.get(source, |Source { next, ports, .. }| {
-            service(candidate, site, namespace, next, ports)
-        });
-        self.owners.insert(service.name_any(), item.id.clone());
-        if item
-            .service_at(site)
-            .is_some_and(|live| class_differs(live, &service))
-        {
+        let build = |ports: &[HubPort]| service(candidate, site, namespace, next, ports);
+        let live = assessed.service_at(site);
+        let replaces = |service: &Service| live.is_some_and(|live| class_differs(live, service));
+        self.keep(building.build(&source, ports, build, replaces));
+    }
+
+    fn keep(&mut self, built: HubServiceBuilt) {
+        let HubServiceBuilt {
+            service,
+            topology,
+            replaces,
+        } = built;
+        if replaces {
             self.recreate.insert(service.name_any());
-        } else {
-            self.services.push(service);
+            return;
         }
+        self.ports += port_count(&service);
+        if let Some(topology) = topology {
+            *self.by_topology.entry(topology).or_default() += 1;
+        }
+        self.services.push(service);
     }
 
     fn set_fleets(
@@ -216,6 +241,11 @@ impl Desired {
             self.due = earlier(self.due, fleet.unneeded_until);
         }
     }
+}
+
+fn port_count(service: &Service) -> usize {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.map_or(0, Vec::len)
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
@@ -307,6 +337,13 @@ enum Ports {
 }
 
 impl Ports {
+    fn are_recorded(&self) -> bool {
+        match self {
+            Self::Recorded(_) => true,
+            Self::Assigned(_) => false,
+        }
+    }
+
     fn get(&self, item: &Assessed, listener: &WantedListener) -> Option<u16> {
         match self {
             Self::Recorded(site) => {
@@ -346,13 +383,13 @@ fn assign(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> Ports 
 
 /// Whether each has its ports, and no two have the same: then there is nothing to give out.
 fn all_recorded(candidates: &[Candidate<'_>], site: Site, range: &PortRange) -> bool {
-    let mut taken = HashSet::with_capacity(candidates.len());
+    let mut taken = Taken::default();
     candidates.iter().all(|Candidate { item, converted, .. }| {
         let recorded = item.recorded(site);
         converted.listeners.iter().all(|listener| {
             let port = recorded.get(&(listener.protocol, listener.port.get()));
             port.is_some_and(|port| {
-                !range.is_reserved(*port) && taken.insert((xds_protocol(listener.protocol), *port))
+                !range.is_reserved(*port) && taken.insert(xds_protocol(listener.protocol), *port)
             })
         })
     })

@@ -21,7 +21,7 @@ use super::status::{Facts, Refusal, status};
 use crate::hostnames::{Claimant, HostnameTable, table};
 use crate::settings::{TenantSettings, merge};
 
-fn lb(name: &str, second: i64, port: u16) -> LoadBalancer {
+pub(super) fn lb(name: &str, second: i64, port: u16) -> LoadBalancer {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "tenant-a", "uid": name, "generation": 1,
             "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")},
@@ -41,14 +41,15 @@ fn settings(change: impl FnOnce(&mut TenantSpec)) -> TenantSettings {
     merge(&Tenant::new("a", spec), None, "kubelb")
 }
 
-fn view(settings: TenantSettings, load_balancers: Vec<LoadBalancer>, services: Vec<Service>) -> View {
+fn view(settings: TenantSettings, mut load_balancers: Vec<LoadBalancer>, services: Vec<Service>) -> View {
+    load_balancers.sort_by_key(|lb| lb.metadata.name.clone());
     View {
         tenant: "a".into(),
         namespace: "tenant-a".into(),
         settings: Some(settings),
-        load_balancers: load_balancers.into_iter().map(Arc::new).collect(),
+        load_balancers: Arc::new(load_balancers.into_iter().map(Arc::new).collect()),
         addresses: vec![],
-        services: services.into_iter().map(Arc::new).collect(),
+        services: Arc::new(services.into_iter().map(Arc::new).collect()),
         global_services: vec![],
         workloads: vec![],
         hostnames: Arc::default(),
@@ -236,7 +237,7 @@ fn when_ports_run_out_the_later_ones_are_named_and_the_others_served() {
     );
 }
 
-fn served(lb: LoadBalancer) -> View {
+pub(super) fn served(lb: LoadBalancer) -> View {
     let services = applied(&view(settings(|_| ()), vec![lb.clone()], vec![]));
     view(settings(|_| ()), vec![lb], services)
 }
@@ -471,7 +472,7 @@ fn without_an_address_it_is_acknowledged_but_not_programmed() {
     let mut view = served(lb("a", 0, 80));
     let mut service = (*view.services[0]).clone();
     service.status = None;
-    view.services = vec![Arc::new(service)];
+    view.services = Arc::new(vec![Arc::new(service)]);
     let acked = Said {
         programmed: &["v1"],
         ..SILENCE
@@ -592,11 +593,15 @@ fn a_host_name_that_is_refused_is_told_and_the_rest_is_served() {
 #[test]
 fn what_changed_is_assessed_again_and_nothing_else_and_the_outcome_is_that_of_a_first_look() {
     let mut world = served(lb("a", 0, 80));
-    world.load_balancers.push(Arc::new(lb("b", 1, 80)));
+    Arc::make_mut(&mut world.load_balancers).push(Arc::new(lb("b", 1, 80)));
     let mut memory = Assessments::default();
     let mut look = |world: &View| {
         let assessed = memory.of(world);
         assert_eq!(format!("{assessed:?}"), format!("{:?}", world.assess()));
+        assert!(
+            world.settings.is_none() || Arc::ptr_eq(&assessed, &memory.of(world)),
+            "a second look"
+        );
         assessed
     };
     let is_kept = |before: &[Arc<Assessed>], after: &[Arc<Assessed>]| -> Vec<bool> {
@@ -606,23 +611,24 @@ fn what_changed_is_assessed_again_and_nothing_else_and_the_outcome_is_that_of_a_
     let first = look(&world);
     assert_eq!(is_kept(&first, &look(&world)), [true, true]);
 
-    world.load_balancers[1] = Arc::new(lb("b", 1, 81));
+    Arc::make_mut(&mut world.load_balancers)[1] = Arc::new(lb("b", 1, 81));
     let port = look(&world);
     assert_eq!(is_kept(&first, &port), [true, false]);
 
-    let gone = world.load_balancers.remove(0);
+    let gone = Arc::make_mut(&mut world.load_balancers).remove(0);
     assert_eq!(look(&world).len(), 1);
-    world.load_balancers.insert(0, gone);
+    Arc::make_mut(&mut world.load_balancers).insert(0, gone);
     let back = look(&world);
     assert!(back[0].service.is_some(), "its Service was there all the time");
     assert!(Arc::ptr_eq(&port[1], &back[1]));
     let port = back;
 
-    world.services = world
-        .services
-        .iter()
-        .map(|service| Arc::new(service.as_ref().clone()))
-        .collect();
+    let services = world.services.iter();
+    world.services = Arc::new(
+        services
+            .map(|service| Arc::new(service.as_ref().clone()))
+            .collect(),
+    );
     let service = look(&world);
     assert_eq!(is_kept(&port, &service), [false, true]);
 
@@ -645,7 +651,7 @@ fn what_changed_is_assessed_again_and_nothing_else_and_the_outcome_is_that_of_a_
     assert_eq!(limited[1].problem().unwrap().reason, "LimitExceeded");
 
     // An older one goes: the next one is within the limit.
-    world.load_balancers.remove(0);
+    Arc::make_mut(&mut world.load_balancers).remove(0);
     assert_eq!(look(&world)[0].problem(), None);
     world.settings = None;
     assert!(look(&world).is_empty());
