@@ -2,6 +2,8 @@
 
 mod hub;
 
+use std::time::{Duration, Instant};
+
 use hub::{FOLLOWER, Hub};
 use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::build::hub_service;
@@ -50,6 +52,60 @@ async fn a_replica_without_the_lease_writes_nothing_and_serves_the_same() {
     assert_eq!(served, leader.ctx.snapshots.served("tenant-a"));
     follower.stop().await;
     leader.stop().await;
+}
+
+/// A tenant that changes all it has, again and again, has the API server of everybody write for it once more each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_statuses_that_only_tell_of_a_newer_generation_are_written_one_after_the_other() {
+    const ALL: usize = 60;
+    let hub = Hub::new();
+    hub.tenant("a", allowed());
+    let names: Vec<_> = (0..ALL).map(|number| format!("lb-{number:02}")).collect();
+    for name in &names {
+        hub.load_balancer("tenant-a", name);
+    }
+    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
+    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    let manager = hub.manager().await;
+    let served = || manager.ctx.snapshots.served("tenant-a");
+    hub.until("all to be served", || served().len() == ALL).await;
+    let envoy = manager.ctx.reports.open("tenant-a".parse().unwrap(), 9).unwrap();
+    envoy.introduce("envoy-1".to_owned().into());
+    let acknowledged = |(id, served): (&LoadBalancerId, &Served)| {
+        let state = LoadBalancerState {
+            programmed: Some(served.content.clone()),
+            rejected: None,
+        };
+        (id.clone(), Some(state))
+    };
+    envoy.report(served().iter().map(acknowledged).collect());
+    for name in &names {
+        hub.give_address("tenant-a", &hub_service::name("tenant-a", name), "192.0.2.7");
+    }
+    let is_programmed = |name: &String| {
+        hub.programmed("tenant-a", name) == Some(("True".to_owned(), "Programmed".to_owned()))
+    };
+    hub.until("all to be programmed", || names.iter().all(is_programmed))
+        .await;
+
+    let writes = || {
+        hub.writes()
+            .iter()
+            .filter(|write| write.ends_with("/status"))
+            .count()
+    };
+    let (before, begun) = (writes(), Instant::now());
+    for name in &names {
+        hub.lead_to("tenant-a", name, 30081);
+    }
+    let observed = || {
+        let observes = |name: &&String| hub.observed_generation("tenant-a", name) == Some(2);
+        names.iter().filter(observes).count()
+    };
+    hub.until("all to be told", || observed() == ALL).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the last ones wait");
+    assert_eq!(writes() - before, ALL, "each once");
+    manager.stop().await;
 }
 
 /// All Envoys happen to ask the replica that does not lead.

@@ -105,6 +105,25 @@ impl Hub {
         Some((text("status")?, text("reason")?))
     }
 
+    /// Changes the NodePort that a LoadBalancer leads to.
+    pub fn lead_to(&self, namespace: &str, name: &str, node_port: u16) {
+        let path = format!("{OURS}/namespaces/{namespace}/loadbalancers");
+        let mut object = self.memory.get(&format!("{path}/{name}")).unwrap();
+        let generation = object["metadata"]["generation"].as_i64().unwrap();
+        object["metadata"]["generation"] = json!(generation + 1);
+        object["spec"]["endpoints"][0]["ports"][0]["port"] = json!(node_port);
+        self.memory.put(&path, object);
+    }
+
+    /// The generation that the status of a LoadBalancer is about.
+    pub fn observed_generation(&self, namespace: &str, name: &str) -> Option<i64> {
+        let path = format!("{OURS}/namespaces/{namespace}/loadbalancers/{name}");
+        self.memory
+            .get(&path)?
+            .pointer("/status/observedGeneration")?
+            .as_i64()
+    }
+
     /// Waits until this is so, at most 20 seconds.
     pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
         let until = async {

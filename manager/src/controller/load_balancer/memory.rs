@@ -11,6 +11,7 @@ use l4_xds::LoadBalancerId;
 
 use super::assessments::are_same;
 use super::built::{Built, Owners};
+use super::pace::Pace;
 use super::status::Refusal;
 use super::told::Told;
 use crate::by_namespace::ByNamespace;
@@ -31,6 +32,8 @@ pub struct Memory {
     pub services: Rendered<String, Made>,
     /// LoadBalancers whose status is as it should be.
     pub told: Told,
+    /// How fast further ones are told that nobody waits for.
+    pub pace: Pace,
     /// Hub Services that are as they should be.
     pub settled_services: Settled,
     /// Hub Services about which there was nothing to do.
