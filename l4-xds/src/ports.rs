@@ -76,25 +76,18 @@ pub struct Assignments {
     pub exhausted: BTreeSet<PortKey>,
 }
 
-/// Ports that somebody has, a bit for each number.
+/// Ports that somebody has, a bit for each.
 #[derive(Debug, Default)]
-pub struct Taken {
-    tcp: Vec<u64>,
-    udp: Vec<u64>,
-}
+pub struct Taken(Vec<u64>);
 
 impl Taken {
     /// Takes one. False where it was taken before.
     pub fn insert(&mut self, protocol: Protocol, port: u16) -> bool {
-        let bits = match protocol {
-            Protocol::Tcp => &mut self.tcp,
-            Protocol::Udp => &mut self.udp,
-        };
-        let (word, bit) = (usize::from(port / 64), 1 << (port % 64));
-        if bits.len() <= word {
-            bits.resize(word + 1, 0);
+        let (word, bit) = Self::place(protocol, port);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
         }
-        let word = &mut bits[word];
+        let word = &mut self.0[word];
         let is_new = *word & bit == 0;
         *word |= bit;
         is_new
@@ -103,11 +96,17 @@ impl Taken {
     /// Whether somebody has it.
     #[must_use]
     pub fn contains(&self, protocol: Protocol, port: u16) -> bool {
-        let bits = match protocol {
-            Protocol::Tcp => &self.tcp,
-            Protocol::Udp => &self.udp,
+        let (word, bit) = Self::place(protocol, port);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The bits of UDP follow those of TCP, which most have.
+    fn place(protocol: Protocol, port: u16) -> (usize, u64) {
+        let number = match protocol {
+            Protocol::Tcp => usize::from(port),
+            Protocol::Udp => usize::from(port) + (1 << u16::BITS),
         };
-        (bits.get(usize::from(port / 64))).is_some_and(|word| word & (1 << (port % 64)) != 0)
+        (number / 64, 1 << (number % 64))
     }
 }
 
@@ -123,7 +122,7 @@ pub fn allocate(
     range: &PortRange,
 ) -> Assignments {
     let mut result = Assignments::default();
-    let mut taken: BTreeSet<(Protocol, u16)> = BTreeSet::new();
+    let mut taken = Taken::default();
     let mut without = Vec::new();
     // `wanted` is sorted, hence "the smallest key keeps it".
     for key in wanted {
@@ -131,7 +130,7 @@ pub fn allocate(
             .get(key)
             .copied()
             .filter(|port| !range.is_reserved(*port));
-        match recorded.filter(|port| taken.insert((key.protocol, *port))) {
+        match recorded.filter(|port| taken.insert(key.protocol, *port)) {
             Some(port) => drop(result.assigned.insert(key.clone(), port)),
             None => without.push(key),
         }
@@ -158,12 +157,12 @@ struct Free<'a> {
 }
 
 impl<'a> Free<'a> {
-    fn new(candidates: &'a [u16], taken: &BTreeSet<(Protocol, u16)>) -> Self {
+    fn new(candidates: &'a [u16], taken: &Taken) -> Self {
         let free = |protocol| {
             candidates
                 .iter()
                 .copied()
-                .filter(|p| !taken.contains(&(protocol, *p)))
+                .filter(|port| !taken.contains(protocol, *port))
                 .collect()
         };
         let by_protocol = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol, free(protocol)));

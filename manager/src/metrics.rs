@@ -254,12 +254,18 @@ impl ManagerMetrics {
         if load_balancers == 0 && envoys == 0 && !is_used {
             return self.forget_topology(namespace, tenant, topology);
         }
-        let load_balancers = i64::try_from(load_balancers).unwrap_or(i64::MAX);
         (self
             .load_balancers
             .with_label_values(&[namespace, tenant, topology]))
-        .set(load_balancers);
+        .set(gauged(load_balancers));
         (self.envoy_proxies.with_label_values(&[namespace, topology])).set(envoys);
+    }
+
+    /// How many ports of Envoy are taken in a namespace.
+    pub fn set_allocated_ports(&self, namespace: &str, ports: usize) {
+        self.allocated_ports
+            .with_label_values(&[namespace])
+            .set(gauged(ports));
     }
 
     /// Drops the series about fleets. That there were none is no error.
@@ -287,6 +293,12 @@ impl ManagerMetrics {
         self.load_balancer_runs.forget(&[namespace], &[namespace]);
         self.sync_secret_runs.forget(&[namespace], &[namespace]);
     }
+}
+
+/// A number as a gauge takes it.
+#[must_use]
+pub fn gauged(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Values of the label `route_type`.

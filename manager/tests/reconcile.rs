@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use hub::{FOLLOWER, Hub};
 use kubelb_manager::build::envoy::UNNEEDED_UNTIL;
 use kubelb_manager::build::hub_service;
-use kubelb_manager::xds::served::Served;
-use l4_xds::LoadBalancerId;
 use l4_xds::stream::LoadBalancerState;
 use serde_json::json;
 
@@ -64,21 +62,11 @@ async fn many_statuses_that_only_tell_of_a_newer_generation_are_written_one_afte
     for name in &names {
         hub.load_balancer("tenant-a", name);
     }
-    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
-    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    hub.envoy("tenant-a", "envoy-1");
     let manager = hub.manager().await;
     let served = || manager.ctx.snapshots.served("tenant-a");
     hub.until("all to be served", || served().len() == ALL).await;
-    let envoy = manager.ctx.reports.open("tenant-a".parse().unwrap(), 9).unwrap();
-    envoy.introduce("envoy-1".to_owned().into());
-    let acknowledged = |(id, served): (&LoadBalancerId, &Served)| {
-        let state = LoadBalancerState {
-            programmed: Some(served.content.clone()),
-            rejected: None,
-        };
-        (id.clone(), Some(state))
-    };
-    envoy.report(served().iter().map(acknowledged).collect());
+    let _envoy = manager.acknowledge_all("tenant-a", "envoy-1");
     for name in &names {
         hub.give_address("tenant-a", &hub_service::name("tenant-a", name), "192.0.2.7");
     }
@@ -96,7 +84,9 @@ async fn many_statuses_that_only_tell_of_a_newer_generation_are_written_one_afte
     };
     let (before, begun) = (writes(), Instant::now());
     for name in &names {
-        hub.lead_to("tenant-a", name, 30081);
+        hub.change("tenant-a", name, |spec| {
+            spec["endpoints"][0]["ports"][0]["port"] = json!(30081)
+        });
     }
     let observed = || {
         let observes = |name: &&String| hub.observed_generation("tenant-a", name) == Some(2);
@@ -117,8 +107,7 @@ async fn what_only_a_replica_without_the_lease_hears_is_recorded_and_both_serve_
         hub.load_balancer("tenant-a", name);
     }
     hub.ready_pod("kubelb", FOLLOWER, json!({}));
-    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
-    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    hub.envoy("tenant-a", "envoy-1");
     let (leader, follower) = (hub.manager().await, hub.follower().await);
     let served = |replica: &hub::Running| replica.ctx.snapshots.served("tenant-a");
     hub.until("both to be served", || served(&follower).len() == 2)
@@ -419,22 +408,12 @@ async fn a_change_that_is_none_to_envoy_takes_programmed_back_at_no_moment() {
     let hub = Hub::new();
     hub.tenant("a", allowed());
     hub.load_balancer("tenant-a", "web");
-    let envoys = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
-    hub.ready_pod("tenant-a", "envoy-1", envoys);
+    hub.envoy("tenant-a", "envoy-1");
     let manager = hub.manager().await;
     let served = || manager.ctx.snapshots.served("tenant-a");
     hub.until("it to be served", || served().len() == 1).await;
     hub.give_address("tenant-a", &hub_service::name("tenant-a", "web"), "192.0.2.7");
-    let envoy = manager.ctx.reports.open("tenant-a".parse().unwrap(), 9).unwrap();
-    envoy.introduce("envoy-1".to_owned().into());
-    let acknowledged = |(id, served): (&LoadBalancerId, &Served)| {
-        let state = LoadBalancerState {
-            programmed: Some(served.content.clone()),
-            rejected: None,
-        };
-        (id.clone(), Some(state))
-    };
-    envoy.report(served().iter().map(acknowledged).collect());
+    let envoy = manager.acknowledge_all("tenant-a", "envoy-1");
     let yes = Some(("True".to_owned(), "Programmed".to_owned()));
     hub.until("it to be programmed", || hub.programmed("tenant-a", "web") == yes)
         .await;
@@ -442,14 +421,12 @@ async fn a_change_that_is_none_to_envoy_takes_programmed_back_at_no_moment() {
     // Nobody says anything any more, and other nodes come.
     drop(envoy);
     hub.api.clear();
-    let all = "/apis/kubelb.k8c.io/v1alpha1/namespaces/tenant-a/loadbalancers";
-    let mut changed = hub.memory.get(&format!("{all}/web")).unwrap();
-    changed["metadata"]["generation"] = json!(2);
-    changed["spec"]["endpoints"][0]["addresses"] = json!([{"ip": "10.0.0.2"}]);
-    hub.memory.put(all, changed);
+    let nodes = json!([{"ip": "10.0.0.2"}]);
+    hub.change("tenant-a", "web", |spec| {
+        spec["endpoints"][0]["addresses"] = nodes
+    });
     hub.until("a status of the new generation", || {
-        let now = hub.memory.get(&format!("{all}/web")).unwrap();
-        now["status"]["observedGeneration"] == 2
+        hub.observed_generation("tenant-a", "web") == Some(2)
     })
     .await;
     hub.settled().await;

@@ -16,7 +16,11 @@ use controller_kit::test_support::{FakeApi, MemoryApi, Recorded, Reply};
 use kubelb_manager::app::Manager;
 use kubelb_manager::build::credential::TenantApiServer;
 use kubelb_manager::context::{Context, Options};
+use kubelb_manager::xds::served::Served;
+use l4_xds::LoadBalancerId;
 use l4_xds::bootstrap::BootstrapInput;
+use l4_xds::report::Reporter;
+use l4_xds::stream::LoadBalancerState;
 use serde_json::{Value, json};
 
 /// The replica without the lease.
@@ -87,6 +91,12 @@ impl Hub {
             .put(&format!("/api/v1/namespaces/{namespace}/pods"), pod);
     }
 
+    /// A pod of the tenant's shared fleet.
+    pub fn envoy(&self, namespace: &str, name: &str) {
+        let labels = json!({"kubelb.k8c.io/managed-by": "kubelb", "kubelb.k8c.io/component": "envoy"});
+        self.ready_pod(namespace, name, labels);
+    }
+
     /// As the hub's own implementation of load balancers does.
     pub fn give_address(&self, namespace: &str, service: &str, ip: &str) {
         let path = format!("/api/v1/namespaces/{namespace}/services");
@@ -105,13 +115,13 @@ impl Hub {
         Some((text("status")?, text("reason")?))
     }
 
-    /// Changes the NodePort that a LoadBalancer leads to.
-    pub fn lead_to(&self, namespace: &str, name: &str, node_port: u16) {
+    /// Another generation of a LoadBalancer, with this change to its spec.
+    pub fn change(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
         let path = format!("{OURS}/namespaces/{namespace}/loadbalancers");
         let mut object = self.memory.get(&format!("{path}/{name}")).unwrap();
         let generation = object["metadata"]["generation"].as_i64().unwrap();
         object["metadata"]["generation"] = json!(generation + 1);
-        object["spec"]["endpoints"][0]["ports"][0]["port"] = json!(node_port);
+        change(&mut object["spec"]);
         self.memory.put(&path, object);
     }
 
@@ -260,6 +270,22 @@ impl Hub {
 }
 
 impl Running {
+    /// An Envoy of the tenant's shared fleet acknowledges all that it is served, for as long as what is returned lives.
+    pub fn acknowledge_all(&self, namespace: &str, envoy: &str) -> Reporter {
+        let reporter = self.ctx.reports.open(namespace.parse().unwrap(), 9).unwrap();
+        reporter.introduce(envoy.to_owned().into());
+        let acknowledged = |(id, served): (&LoadBalancerId, &Served)| {
+            let state = LoadBalancerState {
+                programmed: Some(served.content.clone()),
+                rejected: None,
+            };
+            (id.clone(), Some(state))
+        };
+        let served = self.ctx.snapshots.served(namespace);
+        reporter.report(served.iter().map(acknowledged).collect());
+        reporter
+    }
+
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();

@@ -93,13 +93,6 @@ impl<K> Shelves<K> {
         let make = || Arc::new(objects.values().map(|held| Arc::clone(&held.object)).collect());
         Arc::clone(list.get_or_init(make))
     }
-
-    pub(super) fn into_keys(self) -> impl Iterator<Item = ObjectKey> {
-        self.0.into_iter().flat_map(|(namespace, shelf)| {
-            let names = shelf.objects.into_keys();
-            names.map(move |name| ObjectKey::new(&namespace, &name))
-        })
-    }
 }
 
 impl<K> FromIterator<(ObjectKey, Held<K>)> for Shelves<K> {

@@ -258,7 +258,8 @@ impl<K> Store<K> {
     pub(super) fn clear(&self) -> Vec<ObjectKey> {
         let mut content = self.write();
         content.undecodable.clear();
-        std::mem::take(&mut content.objects).into_keys().collect()
+        let gone = std::mem::take(&mut content.objects);
+        gone.iter().map(|(key, _)| key).collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Content<K>> {

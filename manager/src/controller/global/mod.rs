@@ -18,7 +18,7 @@ use self::gather::{Gathered, gather};
 use super::load_balancer::assess::View;
 use super::load_balancer::plan::{Desired, Tenancy, plan_global};
 use super::load_balancer::status::Refusal;
-use super::load_balancer::{apply, count, fleets, gives_hostnames, next_look, refresh_hostnames};
+use super::load_balancer::{apply, fleets, gives_hostnames, next_look, refresh_hostnames};
 use crate::context::{Context, Error, now};
 use crate::settings::TenantSettings;
 use crate::xds;
@@ -175,5 +175,5 @@ fn measure(ctx: &Context, view: &View, settings: &TenantSettings, desired: &Desi
         .envoy_proxies
         .with_label_values(&[namespace, topology]))
     .set(envoys);
-    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(count(desired.ports));
+    ctx.metrics.set_allocated_ports(namespace, desired.ports);
 }

@@ -4,6 +4,7 @@
 //! It decides nothing: what is remembered is what would be found again.
 
 use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use kube::ResourceExt;
 use l4_xds::{LoadBalancerId, Settings};
 
 use super::assess::{Assessed, Inputs, View, beyond_limit};
+use super::previous::Previous;
 use crate::build::hub_service;
 use crate::settings::TenantSettings;
 
@@ -87,14 +89,16 @@ impl Assessments {
             global_services: Services::of(&self.global_services, &view.global_services),
             beyond: beyond_limit(&staying, settings),
         };
-        let mut before = std::mem::take(&mut self.all).into_iter().peekable();
+        let mut before = Previous::of(std::mem::take(&mut self.all));
         self.all.reserve(staying.len());
         for lb in staying {
             let name = lb.metadata.name.as_deref().unwrap_or_default();
-            let is_it = |old: &Remembered| Arc::ptr_eq(&old.assessed.load_balancer, lb);
-            while (before.next_if(|old| !is_it(old) && old.assessed.id.name() < name)).is_some() {}
-            let known = before.next_if(|old| is_it(old) || old.assessed.id.name() == name);
-            let remembered = match known {
+            // Most are the very same, which is seen without reading names.
+            let compare = |old: &Remembered| match Arc::ptr_eq(&old.assessed.load_balancer, lb) {
+                true => Ordering::Equal,
+                false => old.assessed.id.name().cmp(name),
+            };
+            let remembered = match before.take_by(compare) {
                 Some(known) => {
                     let now = shared.inputs(lb, &known.service_name, Some(&known.assessed));
                     let other = (!known.is_of(&now)).then(|| known.another(&now));

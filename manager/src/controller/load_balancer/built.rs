@@ -28,8 +28,6 @@ pub type Owners<'a> = HashMap<&'a str, &'a LoadBalancerId>;
 #[derive(Debug)]
 pub struct Building {
     before: Previous<Known>,
-    /// What was known of the one that was asked for last, and is not the same any more.
-    other: Option<Known>,
     now: Vec<Known>,
 }
 
@@ -67,17 +65,23 @@ struct Known {
     gateway_api: bool,
     next: Next,
     until: Option<Timestamp>,
-    ports: Ports,
+    ports: Vec<HubPort>,
+    /// All of them are as the live Service records them.
+    are_recorded: bool,
     built: HubServiceBuilt,
 }
 
-/// Ports of a hub Service.
-#[derive(Debug, Clone)]
-pub struct Ports {
-    /// They.
-    pub hub: Vec<HubPort>,
-    /// All are those that the live Service records.
-    pub are_recorded: bool,
+impl HubServiceBuilt {
+    /// The same object again is the same to all who compare it later.
+    fn of(now: Service, before: Option<Arc<Service>>, replaces: impl FnOnce(&Service) -> bool) -> Self {
+        let same = before.filter(|before| **before == now);
+        let service = same.unwrap_or_else(|| Arc::new(now));
+        Self {
+            topology: selected_topology(&service),
+            replaces: replaces(&service),
+            service,
+        }
+    }
 }
 
 impl About for Known {
@@ -87,7 +91,7 @@ impl About for Known {
 }
 
 impl Known {
-    fn of(source: &Source<'_>, ports: Ports, built: HubServiceBuilt) -> Self {
+    fn of(source: &Source<'_>, ports: Vec<HubPort>, are_recorded: bool, built: HubServiceBuilt) -> Self {
         Self {
             tenant: source.view.tenant.clone(),
             assessed: Arc::clone(source.assessed),
@@ -96,6 +100,7 @@ impl Known {
             next: source.next.clone(),
             until: source.until,
             ports,
+            are_recorded,
             built,
         }
     }
@@ -109,6 +114,7 @@ impl Known {
             next,
             until,
             ports: _,
+            are_recorded: _,
             built: _,
         } = self;
         Arc::ptr_eq(assessed, source.assessed)
@@ -130,7 +136,6 @@ impl Built {
         let before = std::mem::take(&mut self.0);
         Building {
             now: Vec::with_capacity(before.len()),
-            other: None,
             before: Previous::of(before),
         }
     }
@@ -152,49 +157,38 @@ impl Built {
 }
 
 impl Building {
-    /// The Service of before, where nothing that it is built from is another one: `are_recorded` says that all ports are as
-    /// the live Service records them, so they are the same if they were so before. Where there is none,
-    /// [`Building::build`] follows.
-    pub fn again(&mut self, source: &Source<'_>, are_recorded: bool) -> Option<HubServiceBuilt> {
-        let known = self.before.take(&source.assessed.id);
-        let is_same = |known: &Known| are_recorded && known.ports.are_recorded && known.is_from(source);
-        if !known.as_ref().is_some_and(is_same) {
-            self.other = known;
-            return None;
-        }
-        let built = known.as_ref().map(|known| known.built.clone());
-        self.now.extend(known);
-        built
-    }
-
-    /// The Service that is built from this. `replaces` says whether the live one has to go first.
-    pub fn build(
+    /// The Service that is built from this; the one of before, where nothing that it is built from is another one.
+    /// `are_recorded` says that all ports are as the live Service records them: then they are the same if they were so
+    /// before, and are not asked for. `replaces` says whether the live one has to go first. None without ports.
+    pub fn get(
         &mut self,
         source: &Source<'_>,
-        ports: Ports,
+        are_recorded: bool,
+        ports: impl FnOnce() -> Vec<HubPort>,
         build: impl FnOnce(&[HubPort]) -> Service,
         replaces: impl FnOnce(&Service) -> bool,
-    ) -> HubServiceBuilt {
-        let before = self.other.take();
-        let before = before.filter(|known| known.id() == &source.assessed.id);
+    ) -> Option<HubServiceBuilt> {
+        let before = self.before.take(&source.assessed.id);
+        let is_same = before.as_ref().is_some_and(|known| known.is_from(source));
         let known = match before {
-            Some(known) if known.ports.hub == ports.hub && known.is_from(source) => Known { ports, ..known },
+            Some(known) if is_same && are_recorded && known.are_recorded => known,
             before => {
-                let now = build(&ports.hub);
-                // The same object again is the same to all who compare it later.
-                let before = before.map(|known| known.built.service);
-                let same = before.filter(|before| **before == now);
-                let service = same.unwrap_or_else(|| Arc::new(now));
-                let built = HubServiceBuilt {
-                    topology: selected_topology(&service),
-                    replaces: replaces(&service),
-                    service,
-                };
-                Known::of(source, ports, built)
+                let ports = Some(ports()).filter(|ports| !ports.is_empty())?;
+                match before {
+                    Some(known) if is_same && known.ports == ports => Known {
+                        are_recorded,
+                        ..known
+                    },
+                    before => {
+                        let before = before.map(|known| known.built.service);
+                        let built = HubServiceBuilt::of(build(&ports), before, replaces);
+                        Known::of(source, ports, are_recorded, built)
+                    }
+                }
             }
         };
         let built = known.built.clone();
         self.now.push(known);
-        built
+        Some(built)
     }
 }

@@ -170,14 +170,9 @@ pub fn gives_hostnames(settings: &TenantSettings) -> bool {
     settings.dns.wildcard_domain.is_some() || settings.dns.allow_explicit_hostnames == Some(true)
 }
 
-/// As a gauge takes it.
-pub fn count(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 fn measure(ctx: &Context, view: &View, desired: &Desired) {
     let namespace = view.namespace.as_str();
-    (ctx.metrics.allocated_ports.with_label_values(&[namespace])).set(count(desired.ports));
+    ctx.metrics.set_allocated_ports(namespace, desired.ports);
     let Some(settings) = &view.settings else {
         return ctx.metrics.forget_fleets(namespace, &view.tenant);
     };

@@ -12,7 +12,7 @@ use l4_xds::LoadBalancerId;
 use l4_xds::ports::{Assignments, PortKey, PortRange, Taken, allocate};
 
 use super::assess::{Assessed, View, xds_protocol};
-use super::built::{self, Building, Built, HubServiceBuilt, Source};
+use super::built::{Building, Built, HubServiceBuilt, Source};
 use super::convert::{Converted, WantedListener};
 use super::fleets::{self, Fleet, Workload};
 use super::https::{self, Https, https};
@@ -192,24 +192,21 @@ impl Desired {
             next,
             until,
         };
-        if let Some(built) = building.again(&source, ports.are_recorded()) {
-            return self.keep(built);
-        }
         let missing = missing(assessed, &converted.listeners, ports);
         if !missing.is_empty() {
             self.exhausted.insert(assessed.id.clone(), missing);
         }
-        let ports = built::Ports {
-            hub: hub_ports(assessed, &converted.listeners, ports),
-            are_recorded: ports.are_recorded(),
-        };
-        if ports.hub.is_empty() {
-            return;
-        }
-        let build = |ports: &[HubPort]| service(candidate, site, namespace, next, ports);
         let live = assessed.service_at(site);
-        let replaces = |service: &Service| live.is_some_and(|live| class_differs(live, service));
-        self.keep(building.build(&source, ports, build, replaces));
+        let built = building.get(
+            &source,
+            ports.are_recorded(),
+            || hub_ports(assessed, &converted.listeners, ports),
+            |ports| service(candidate, site, namespace, next, ports),
+            |service| live.is_some_and(|live| class_differs(live, service)),
+        );
+        if let Some(built) = built {
+            self.keep(built);
+        }
     }
 
     fn keep(&mut self, built: HubServiceBuilt) {

@@ -3,6 +3,7 @@
 //! Runs go over all LoadBalancers of a namespace in one order, so what belongs to the next one is the next that was
 //! remembered: nothing is looked up, and ids that are clones are told apart without being read.
 
+use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
@@ -18,17 +19,25 @@ pub trait About {
 #[derive(Debug)]
 pub struct Previous<T>(Peekable<IntoIter<T>>);
 
-impl<T: About> Previous<T> {
+impl<T> Previous<T> {
     /// All that was remembered, in the order of ids.
     #[must_use]
     pub fn of(remembered: Vec<T>) -> Self {
         Self(remembered.into_iter().peekable())
     }
 
-    /// What was remembered of this one. They are asked for in the order of ids: what comes before this one is forgotten.
+    /// What was remembered of the one to which `compare` compares. They are asked for in the order of ids: what comes
+    /// before this one is forgotten.
+    pub fn take_by(&mut self, compare: impl Fn(&T) -> Ordering) -> Option<T> {
+        while self.0.next_if(|old| compare(old).is_lt()).is_some() {}
+        self.0.next_if(|old| compare(old).is_eq())
+    }
+}
+
+impl<T: About> Previous<T> {
+    /// What was remembered of this one.
     pub fn take(&mut self, id: &LoadBalancerId) -> Option<T> {
-        while self.0.next_if(|old| old.id() < id).is_some() {}
-        self.0.next_if(|old| old.id() == id)
+        self.take_by(|old| old.id().cmp(id))
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Merged {
     /// What they said to this one.
     heard: Heard,
     /// What they said to others.
-    pub elsewhere: Arc<Reports>,
+    elsewhere: Arc<Reports>,
     /// LoadBalancers that the fleet which they are to move to has, by name.
     pub arrived: BTreeSet<String>,
 }

@@ -27,6 +27,7 @@ use self::credential::Credential;
 use self::namespace::{Claim, claim, rivals};
 use self::state::{Readiness, Told, tenant_state_status, tenant_status, turns_late_in};
 use crate::context::{Context, Error, VERSION, now};
+use crate::metrics::gauged;
 use crate::settings::TenantSettings;
 
 /// How often a namespace that is in the way is looked at: nobody watches what is in it.
@@ -41,7 +42,7 @@ pub async fn run(ctx: &Context, name: &str) -> Result<Outcome, Error> {
         return Ok(Outcome::done());
     }
     let count = ctx.stores.tenants.snapshot().len();
-    ctx.metrics.tenants.set(i64::try_from(count).unwrap_or(i64::MAX));
+    ctx.metrics.tenants.set(gauged(count));
     let Some(tenant) = ctx.stores.tenants.get("", name) else {
         return Ok(Outcome::done());
     };
